@@ -1,0 +1,152 @@
+"""Admission of endpoints: attaching a container to a network, with its lease while it runs.
+
+>>> intent, web = connect(intent, "br0", "web", EndpointRequest(network="br0"))
+"""
+
+import msgspec
+
+from netkit.core import ipam
+from netkit.core import link as linking
+from netkit.core.admit import find, link
+from netkit.errors import Conflict, Forbidden, NotFound, SpecError
+from netkit.model import names
+from netkit.model.request import EndpointRequest
+from netkit.model.spec import Container, Endpoint, Intent, Network
+
+
+def declare(intent: Intent, container: Container, wish: EndpointRequest) -> Container:
+    """The container with one more endpoint, unleased. Raises NotFound, Conflict, SpecError."""
+    network = find.network(intent, wish.network)
+    if network.id in container.endpoints:
+        raise Conflict(
+            f"container {container.name} is already on network {network.name}",
+            hint="disconnect it first to change its address",
+        )
+    if wish.ip is not None:
+        ipam.claim(network, wish.ip, taken(intent, network))
+    taken_names = {end.interface for end in container.endpoints.values()}
+    end = Endpoint(
+        network=network.id,
+        id=names.digest(container.id, network.id, container.created, length=64),
+        ip=wish.ip,
+        mac=wish.mac,
+        interface=_interface(wish.interface, taken_names),
+        aliases=tuple(dict.fromkeys(wish.aliases)),
+        priority=wish.priority,
+        order=1 + max((end.order for end in container.endpoints.values()), default=-1),
+        options=wish.options,
+    )
+    return msgspec.structs.replace(container, endpoints={**container.endpoints, network.id: end})
+
+
+def lease(intent: Intent, container: Container, end: Endpoint) -> tuple[Intent, Container]:
+    """Give one endpoint its address. Raises Conflict when the range is used up or it is taken."""
+    network = intent.networks.get(end.network)
+    if network is None:
+        raise NotFound(
+            f"a network of container {container.name} no longer exists",
+            hint=f"netkit network disconnect -f {end.network[:12]} {container.name}",
+        )
+    used = taken(intent, network, but=container.id)
+    address = ipam.claim(network, end.ip, used) if end.ip else ipam.lease(network, used)
+    if end.ip is None:
+        network = msgspec.structs.replace(network, cursor=int(address))
+    leased = msgspec.structs.replace(end, address=address)
+    container = msgspec.structs.replace(container, endpoints={**container.endpoints, network.id: leased})
+    return intent.with_network(network).with_container(container), container
+
+
+def connect(
+    intent: Intent, network_ref: str, container_ref: str, wish: EndpointRequest
+) -> tuple[Intent, Container]:
+    """Attach a container, running or not. Raises NotFound, Conflict, SpecError, Forbidden."""
+    container = find.container(intent, container_ref)
+    _check_connectable(container)
+    network = find.network(intent, network_ref)
+    wish = msgspec.structs.replace(wish, network=network.id)
+    container = declare(intent, container, wish)
+    if container.running:
+        intent, container = lease(intent, container, container.endpoints[network.id])
+    intent = intent.with_container(container)
+    for target, alias in wish.links:
+        intent, container = link.add(intent, container.id, target, alias)
+    return intent, container
+
+
+def disconnect(intent: Intent, network_ref: str, container_ref: str) -> tuple[Intent, Container]:
+    """Detach a container. Raises NotFound where it is not attached."""
+    container = find.container(intent, container_ref)
+    network_id = _network_id(intent, container, network_ref)
+    ends = {key: end for key, end in container.endpoints.items() if key != network_id}
+    container = msgspec.structs.replace(container, endpoints=ends)
+    if container.running and container.published and not _reachable(intent, container):
+        raise Conflict(
+            f"container {container.name} publishes ports through this network",
+            hint="unpublish them first, or connect it to another network",
+        )
+    return intent.with_container(container), container
+
+
+def alias(
+    intent: Intent,
+    network_ref: str,
+    container_ref: str,
+    add: tuple[str, ...],
+    remove: tuple[str, ...],
+) -> tuple[Intent, Container]:
+    """Change the aliases of a container on a network. Raises NotFound."""
+    container = find.container(intent, container_ref)
+    network_id = _network_id(intent, container, network_ref)
+    end = container.endpoints[network_id]
+    if missing := [name for name in remove if name not in end.aliases]:
+        raise NotFound(f"no alias {missing[0]!r}", hint=names.nearest(missing[0], end.aliases))
+    kept = [name for name in end.aliases if name not in remove]
+    changed = msgspec.structs.replace(end, aliases=tuple(dict.fromkeys([*kept, *add])))
+    ends = {**container.endpoints, network_id: changed}
+    container = msgspec.structs.replace(container, endpoints=ends)
+    return intent.with_container(container), container
+
+
+def taken(intent: Intent, network: Network, but: str = "") -> set[int]:
+    """The addresses in use or spoken for on a network, as numbers, less those of container `but`."""
+    ends = (
+        container.endpoints.get(network.id) for container in intent.containers.values() if container.id != but
+    )
+    return {int(address) for end in ends if end and (address := end.address or end.ip)}
+
+
+def _check_connectable(container: Container) -> None:
+    if container.mode in {"host", "none"} or container.mode.startswith("container:"):
+        raise Forbidden(
+            f"container {container.name} has network mode {container.mode}",
+            hint="create it on a network to be able to connect it to others",
+        )
+
+
+def _network_id(intent: Intent, container: Container, ref: str) -> str:
+    """The id of a network that the container is on, even of one that no longer exists."""
+    if ref in container.endpoints:
+        return ref
+    network = find.network(intent, ref)
+    if network.id not in container.endpoints:
+        known = [intent.networks[key].name for key in container.endpoints if key in intent.networks]
+        raise NotFound(
+            f"container {container.name} is not on network {network.name}",
+            hint=names.nearest(network.name, known),
+        )
+    return network.id
+
+
+def _interface(wanted: str, used: set[str]) -> str:
+    """The name inside the container: the one wished for, or the first free ethN."""
+    if wanted:
+        names.parse_interface(wanted)
+        if wanted in used or wanted == "lo":
+            raise SpecError(f"interface name {wanted} is in use in the container", hint="choose another")
+        return wanted
+    return next(name for number in range(len(used) + 1) if (name := f"eth{number}") not in used)
+
+
+def _reachable(intent: Intent, container: Container) -> bool:
+    """Whether a network is left through which published ports can lead."""
+    return any(not intent.networks[e.network].internal for e in linking.attached(container))

@@ -1,0 +1,133 @@
+"""Admission of published ports: which host port leads where, and whether it can be had.
+
+>>> intent, web = publish(intent, "web", parse_publish("8080:80"), host)
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from netaddr import IPAddress
+
+from netkit.core.admit import find
+from netkit.core.render import default_endpoint
+from netkit.errors import Conflict, NotFound, SpecError
+from netkit.model.names import nearest
+from netkit.model.spec import Container, Host, Intent, Publish
+
+
+def choose(intent: Intent, container: Container, host: Host) -> tuple[Publish, ...]:
+    """The container's ports with their host ports chosen. Raises Conflict, SpecError."""
+    wanted = list(container.publish)
+    if container.publish_all:
+        named = {(port.port, port.protocol) for port in wanted}
+        wanted += [
+            Publish(port=port, protocol=protocol)
+            for port, protocol in container.exposed
+            if (port, protocol) not in named
+        ]
+    return _place(intent, container, wanted, host) if wanted else ()
+
+
+def publish(intent: Intent, ref: str, wanted: Iterable[Publish], host: Host) -> tuple[Intent, Container]:
+    """Publish ports of a container, running or not. Raises NotFound, Conflict, SpecError."""
+    container = find.container(intent, ref)
+    wanted = tuple(wanted)
+    if container.running:
+        placed = _place(intent, container, wanted, host)
+        container = msgspec.structs.replace(container, published=(*container.published, *placed))
+    exposed = {*container.exposed, *((port.port, port.protocol) for port in wanted)}
+    container = msgspec.structs.replace(
+        container, publish=(*container.publish, *wanted), exposed=tuple(sorted(exposed))
+    )
+    return intent.with_container(container), container
+
+
+def unpublish(intent: Intent, ref: str, names: Iterable[str]) -> tuple[Intent, Container]:
+    """Take ports back, named as they were published, by host port or by container port."""
+    container = find.container(intent, ref)
+    for name in names:
+        gone = [port for port in container.published or container.publish if name in spellings(port)]
+        if not gone:
+            known = [port.describe() for port in container.published or container.publish]
+            raise NotFound(f"container {container.name} does not publish {name}", hint=nearest(name, known))
+        container = msgspec.structs.replace(
+            container,
+            published=tuple(port for port in container.published if port not in gone),
+            publish=tuple(p for p in container.publish if not any(_same(p, g) for g in gone)),
+        )
+    return intent.with_container(container), container
+
+
+def spellings(port: Publish) -> set[str]:
+    """The ways in which a user may name a published port."""
+    inside, outside = f"{port.port}/{port.protocol}", f"{port.host_port}:{port.port}"
+    words = {inside, f"{outside}/{port.protocol}", f"{port.host_ip}:{outside}/{port.protocol}"}
+    words |= {port.describe()}
+    if port.protocol == "tcp":
+        words |= {str(port.host_port), outside, f"{port.host_ip}:{outside}"}
+    return words
+
+
+def needs(container: Container, wanted: Iterable[Publish] = ()) -> frozenset[tuple[str, int]]:
+    """The (protocol, host port) pairs whose listeners must be known before admission."""
+    ports = (*container.publish, *wanted)
+    return frozenset((port.protocol, port.host_port) for port in ports if port.host_port)
+
+
+def _place(
+    intent: Intent, container: Container, wanted: Iterable[Publish], host: Host
+) -> tuple[Publish, ...]:
+    """Give each port its host address and port, none of them taken."""
+    if not host.iptables:
+        raise SpecError("ports cannot be published with --iptables=false", hint="leave -p out")
+    if default_endpoint(intent, container) is None:
+        raise SpecError(
+            f"container {container.name} is on no network that leads outside",
+            hint="connect it to one that is not internal",
+        )
+    taken = {
+        (port.protocol, port.host_port, int(port.host_ip)): f"container {other.name}"
+        for other in intent.containers.values()
+        for port in other.published
+    }
+    for (protocol, address, port), program in host.listeners.items():
+        taken.setdefault((protocol, port, int(IPAddress(address))), program)
+    placed: list[Publish] = []
+    for port in wanted:
+        at = port.host_ip if int(port.host_ip) else host.default_ip
+        number = port.host_port or _free_port(taken, port.protocol, at, host)
+        if holder := _holder(taken, port.protocol, number, at):
+            raise Conflict(
+                f"port {number}/{port.protocol} on {at} is taken by {holder}",
+                hint="choose another host port, or none to get a free one",
+            )
+        taken[(port.protocol, number, int(at))] = f"container {container.name}"
+        placed.append(msgspec.structs.replace(port, host_ip=at, host_port=number))
+    return tuple(placed)
+
+
+def _holder(taken: dict[tuple[str, int, int], str], protocol: str, port: int, at: IPAddress) -> str | None:
+    """Who has the port at this address: the whole host's and one address' claims clash."""
+    if int(at):
+        return taken.get((protocol, port, int(at))) or taken.get((protocol, port, 0))
+    return next((who for (p, n, _), who in taken.items() if (p, n) == (protocol, port)), None)
+
+
+def _free_port(taken: dict[tuple[str, int, int], str], protocol: str, at: IPAddress, host: Host) -> int:
+    used = {number for (proto, number, _) in taken if proto == protocol}
+    low, high = host.port_range
+    # Round the range from a place that moves on, so that a port is not reused at once.
+    start = low + host.entropy % (high - low + 1)
+    for number in (*range(start, high + 1), *range(low, start)):
+        if number not in used:
+            return number
+    raise Conflict(f"no free {protocol} port in {low}-{high} on {at}", hint="name a host port")
+
+
+def _same(asked: Publish, placed: Publish) -> bool:
+    """Whether `placed` came from `asked`, whose host port and address may have been left open."""
+    return (
+        (asked.port, asked.protocol) == (placed.port, placed.protocol)
+        and asked.host_port in {0, placed.host_port}
+        and int(asked.host_ip) in {0, int(placed.host_ip)}
+    )

@@ -1,0 +1,377 @@
+"""The verbs of the daemon: each is an admission, one change by the engine, and an event.
+
+Synchronous methods run on the one engine thread (`await service.call(service.start, …)`), which
+makes it the one writer; the intent is immutable and may be read from any thread. What takes time
+(stopping, waiting, restarting) is in `supervisor`.
+
+    service = await recovery.take_over(options, events)
+    outcome = await service.call(service.create_network, request, caller)
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from netkit.core.admit import container as containers
+from netkit.core.admit import endpoint, find, link, network, ports
+from netkit.daemon import naming
+from netkit.daemon.events import Events
+from netkit.daemon.supervisor import Supervisor
+from netkit.engine.apply import Edit, Engine, Outcome
+from netkit.engine.facts import Facts
+from netkit.engine.registry import Hands
+from netkit.engine.store import Entry, Made, Store, now
+from netkit.errors import NetkitError
+from netkit.model.operation import Operation
+from netkit.model.request import Caller, ContainerRequest, EndpointRequest, NetworkRequest
+from netkit.model.spec import Container, Host, Intent, Network, Publish
+from netkit.runtime.containers import Runtime, State
+from netkit.runtime.images import Images
+
+Result = TypeVar("Result")
+
+
+class Service:
+    """One host's networks and containers. See the module for which thread calls what."""
+
+    def __init__(
+        self, store: Store, engine: Engine, hands: Hands, facts: Facts, images: Images, events: Events
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._hands = hands
+        self._facts = facts
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._loop = asyncio.get_running_loop()
+        self.images = images
+        self.runtime: Runtime = hands.runtime
+        self.events = events
+        self._supervisor = Supervisor(self)
+
+    async def call(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Run a synchronous method on the engine's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    def close(self) -> None:
+        """Finish what was put off, and let go; containers keep running."""
+        self._supervisor.close()
+        self._thread.submit(self._hands.close).result()
+        self._thread.shutdown()
+        self._store.close()
+
+    async def stop(self, ref: str, timeout_s: float | None, signal: str, caller: Caller) -> bool:
+        """Ask a container to end, then make it; False where it does not run."""
+        return await self._supervisor.stop(ref, timeout_s, signal, caller)
+
+    async def restart(self, ref: str, timeout_s: float | None, signal: str, caller: Caller) -> None:
+        await self._supervisor.restart(ref, timeout_s, signal, caller)
+
+    async def kill(self, ref: str, signal: str, caller: Caller) -> None:
+        await self._supervisor.kill(ref, signal, caller)
+
+    def wait(self, ref: str, condition: str) -> Awaitable[int]:
+        """A future of the exit code; conditions as Docker's: not-running, next-exit, removed."""
+        return self._supervisor.wait(ref, condition)
+
+    def tell(self, container: Container, action: str) -> None:
+        """An event about a container."""
+        self._tell("container", action, container)
+
+    # reading
+
+    @property
+    def intent(self) -> Intent:
+        return self._engine.intent
+
+    def host(self, *, links: bool = False, wanted: Collection[tuple[str, int]] | None = None) -> Host:
+        """The facts a decision needs; see `engine.facts`."""
+        return self._facts.read(self.intent, links=links, ports=wanted)
+
+    def network(self, ref: str) -> Network:
+        return find.network(self.intent, ref)
+
+    def container(self, ref: str) -> Container:
+        return find.container(self.intent, ref)
+
+    def state(self, container_id: str) -> State:
+        """What a container does now, or how its latest run ended. Any thread; cheap."""
+        container = self.intent.containers[container_id]
+        if container.running:
+            return self.runtime.status(container_id)
+        status = "exited" if container.started or container.finished else "created"
+        return State(
+            status=status,
+            exit_code=container.exit_code,
+            started=container.started,
+            finished=container.finished,
+            error=container.error,
+        )
+
+    # networks
+
+    def create_network(self, request: NetworkRequest, caller: Caller, dry_run: bool = False) -> Outcome:
+        new_id, time, host = secrets.token_hex(32), now(), self.host(links=True)
+        return self._change(
+            lambda intent: network.create(intent, request, host, new_id=new_id, now=time),
+            caller,
+            dry_run,
+            host,
+            ("network", "create"),
+        )
+
+    def remove_network(self, ref: str, caller: Caller, dry_run: bool = False) -> Outcome:
+        self._forget_endpoints_of_stopped(ref, dry_run)
+        return self._change(
+            lambda intent: network.remove(intent, ref), caller, dry_run, event=("network", "destroy")
+        )
+
+    def prune_networks(
+        self, keep: Callable[[Network], bool], caller: Caller, dry_run: bool = False
+    ) -> Outcome:
+        """Remove the networks that nothing is attached to, less those that `keep` spares."""
+        doomed = [net for net in network.unused(self.intent) if not keep(net)]
+        done = [self.remove_network(net.id, caller, dry_run) for net in doomed]
+        operations = tuple(operation for outcome in done for operation in outcome.operations)
+        return Outcome(operations, [net.name for net in doomed])
+
+    def attach_interface(self, ref: str, interface: str, caller: Caller, dry_run: bool = False) -> Outcome:
+        host = self.host(links=True)
+        return self._change(
+            lambda intent: network.attach(intent, ref, interface, host), caller, dry_run, host
+        )
+
+    def detach_interface(self, ref: str, interface: str, caller: Caller, dry_run: bool = False) -> Outcome:
+        return self._change(lambda intent: network.detach(intent, ref, interface), caller, dry_run)
+
+    # endpoints, links, ports
+
+    def connect(
+        self,
+        network_ref: str,
+        container_ref: str,
+        wish: EndpointRequest,
+        caller: Caller,
+        dry_run: bool = False,
+    ) -> Outcome:
+        outcome = self._change(
+            lambda intent: endpoint.connect(intent, network_ref, container_ref, wish), caller, dry_run
+        )
+        return self._told(outcome, "connect", network_ref, dry_run)
+
+    def disconnect(
+        self,
+        network_ref: str,
+        container_ref: str,
+        force: bool,
+        caller: Caller,
+        dry_run: bool = False,
+    ) -> Outcome:
+        outcome = self._change(
+            lambda intent: endpoint.disconnect(intent, network_ref, container_ref), caller, dry_run
+        )
+        return self._told(outcome, "disconnect", network_ref, dry_run)
+
+    def aliases(
+        self,
+        network_ref: str,
+        container_ref: str,
+        add: tuple[str, ...],
+        remove: tuple[str, ...],
+        caller: Caller,
+        dry_run: bool = False,
+    ) -> Outcome:
+        return self._change(
+            lambda intent: endpoint.alias(intent, network_ref, container_ref, add, remove),
+            caller,
+            dry_run,
+        )
+
+    def publish(
+        self, ref: str, wanted: tuple[Publish, ...], caller: Caller, dry_run: bool = False
+    ) -> Outcome:
+        host = self.host(wanted=ports.needs(self.container(ref), wanted))
+        return self._change(lambda intent: ports.publish(intent, ref, wanted, host), caller, dry_run, host)
+
+    def unpublish(self, ref: str, names: tuple[str, ...], caller: Caller, dry_run: bool = False) -> Outcome:
+        return self._change(lambda intent: ports.unpublish(intent, ref, names), caller, dry_run)
+
+    def add_link(
+        self, parent: str, target: str, alias: str, caller: Caller, dry_run: bool = False
+    ) -> Outcome:
+        return self._change(lambda intent: link.add(intent, parent, target, alias), caller, dry_run)
+
+    def remove_link(self, parent: str, name: str, caller: Caller, dry_run: bool = False) -> Outcome:
+        return self._change(lambda intent: link.remove(intent, parent, name), caller, dry_run)
+
+    # containers
+
+    def create_container(self, request: ContainerRequest, caller: Caller, dry_run: bool = False) -> Outcome:
+        new_id, time = secrets.token_hex(32), now()
+        name = naming.choose({container.name for container in self.intent.containers.values()})
+        return self._change(
+            lambda intent: containers.create(intent, request, new_id=new_id, now=time, random_name=name),
+            caller,
+            dry_run,
+            event=("container", "create"),
+        )
+
+    def start(self, ref: str, caller: Caller, dry_run: bool = False) -> Outcome:
+        """Wire and start a container. The outcome has no subject when it runs already."""
+        container = self.container(ref)
+        if container.running:
+            return Outcome(())
+        host = self.host(wanted=ports.needs(container))
+        try:
+            outcome = self._change(lambda intent: containers.start(intent, ref, host), caller, dry_run, host)
+            if not dry_run:
+                self.runtime.start(container.id)
+                self._loop.call_soon_threadsafe(self._supervisor.watch, container.id)
+        except NetkitError as err:
+            self._note_failure(container, err, caller)
+            raise
+        if not dry_run:
+            self._tell("container", "start", outcome.subject)
+        return outcome
+
+    def resume(self, container: Container) -> None:
+        """Follow a container found alive; one that was created and never started is started."""
+        if self.runtime.status(container.id).status == "created":
+            self.runtime.start(container.id)
+        self._loop.call_soon_threadsafe(self._supervisor.watch, container.id)
+
+    def ended(self, container_id: str, caller: Caller) -> Container:
+        """A process has ended: give back what it had, and keep how it ended (or forget it: --rm)."""
+        state = self.runtime.status(container_id)
+        end = containers.Ending(
+            exit_code=state.exit_code, started=state.started, finished=state.finished or now()
+        )
+        if self.container(container_id).auto_remove:
+            outcome = self._change(lambda intent: _gone(intent, container_id, end), caller, False)
+        else:
+            outcome = self._change(lambda intent: containers.stop(intent, container_id, end), caller, False)
+        container: Container = outcome.subject
+        self._tell("container", "die", container, exitCode=str(container.exit_code))
+        if container.auto_remove:
+            self._forgotten(container)
+        return container
+
+    def halt(self, ref: str, halted: bool = True) -> Container:
+        """Note that somebody stops it, so that no restart policy brings it back."""
+        container: Container = self._engine.adjust(lambda intent: containers.halt(intent, ref, halted))
+        return container
+
+    def remove_container(self, ref: str, force: bool, caller: Caller, dry_run: bool = False) -> Outcome:
+        """Forget a container and its folder; with `force` a running one is killed."""
+        if force and self.container(ref).running:
+            end = containers.Ending(exit_code=137, finished=now())
+            outcome = self._change(lambda intent: _gone(intent, ref, end), caller, dry_run)
+        else:
+            outcome = self._change(lambda intent: containers.remove(intent, ref), caller, dry_run)
+        if not dry_run:
+            self._forgotten(outcome.subject)
+        return outcome
+
+    def rename(self, ref: str, name: str, caller: Caller, dry_run: bool = False) -> Outcome:
+        return self._change(
+            lambda intent: containers.rename(intent, ref, name),
+            caller,
+            dry_run,
+            event=("container", "rename"),
+        )
+
+    # the whole
+
+    def plan(self) -> tuple[Operation, ...]:
+        """What a reconcile would change now."""
+        return self._engine.plan(self.host())
+
+    def reconcile(self, caller: Caller, dry_run: bool = False) -> Outcome:
+        if dry_run:
+            return Outcome(self.plan())
+        return self._engine.reconcile(self.host(), caller)
+
+    def teardown(self, caller: Caller, dry_run: bool = False) -> Outcome:
+        """Forget everything and remove all that carries our mark."""
+        doomed = list(self.intent.containers.values())
+        outcome = self._change(lambda intent: (Intent(), None), caller, dry_run)
+        if dry_run:
+            return outcome
+        for container in doomed:
+            self._forgotten(container)
+        rest = self._engine.reconcile(self.host(), caller)
+        return Outcome((*outcome.operations, *rest.operations))
+
+    def blame(self, what: str) -> list[Made]:
+        """Which verb, user and time asked for the resources that `what` names or is part of."""
+        words = what.lower().split()
+        found = [
+            made
+            for made in self._store.made()
+            if all(word in f"{made.resource} {made.owner}".lower() for word in words)
+        ]
+        exact = [made for made in found if naming.mentions(made.resource, what)]
+        return exact or found
+
+    def journal(self, limit: int) -> list[Entry]:
+        return self._store.journal(limit)
+
+    # inside
+
+    def _change(
+        self,
+        edit: Edit,
+        caller: Caller,
+        dry_run: bool,
+        host: Host | None = None,
+        event: tuple[str, str] | None = None,
+    ) -> Outcome:
+        outcome = self._engine.change(edit, host or self.host(), caller, dry_run=dry_run)
+        if event and not dry_run:
+            self._tell(*event, outcome.subject)
+        return outcome
+
+    def _tell(self, kind: str, action: str, subject: Network | Container, **more: str) -> None:
+        attributes = {"name": subject.name, **more}
+        if isinstance(subject, Container):
+            attributes |= {"image": subject.image, **subject.labels}
+        else:
+            attributes["type"] = "bridge"
+        self.events.publish(kind, action, subject.id, attributes)
+
+    def _told(self, outcome: Outcome, action: str, network_ref: str, dry_run: bool) -> Outcome:
+        if not dry_run:
+            net = self.network(network_ref)
+            self._tell("network", action, net, container=outcome.subject.id)
+        return outcome
+
+    def _note_failure(self, container: Container, err: NetkitError, caller: Caller) -> None:
+        """A start that failed leaves nothing running, and its reason with the container."""
+        code = getattr(err, "container_exit_code", 128)
+        end = containers.Ending(exit_code=code, finished=now(), error=err.message)
+        if self.container(container.id).running:
+            self._change(lambda intent: containers.stop(intent, container.id, end), caller, False)
+
+    def _forgotten(self, container: Container) -> None:
+        """A container has left the intent: its folder goes, and whoever waits is told."""
+        self.runtime.remove(container.id)
+        self._tell("container", "destroy", container)
+        self._loop.call_soon_threadsafe(self._supervisor.removed, container)
+
+    def _forget_endpoints_of_stopped(self, ref: str, dry_run: bool) -> None:
+        """A stopped container does not hold a network; it loses its endpoint there."""
+        net = self.network(ref)
+        if dry_run or net.default or network.users_of(self.intent, net):
+            return
+        for container in self.intent.containers.values():
+            if net.id in container.endpoints:
+                self._engine.adjust(
+                    lambda intent, c=container: endpoint.disconnect(intent, net.id, c.id)
+                )
+
+
+def _gone(intent: Intent, ref: str, end: containers.Ending) -> tuple[Intent, Container]:
+    """Stopped and forgotten in one change."""
+    intent, container = containers.stop(intent, ref, end)
+    return containers.remove(intent, container.id)

@@ -1,0 +1,205 @@
+"""What takes time: waiting for processes to end, stopping them, starting them again.
+
+It lives on the event loop. Every running container has a descriptor that becomes readable when
+its monitor has written how it ended; then the container gives back what it had, and its restart
+policy decides what follows.
+
+    code = await supervisor.wait("web", "next-exit")
+"""
+
+import asyncio
+import logging
+import os
+import signal as signals
+import time
+from collections import defaultdict
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from netkit.errors import Conflict, NetkitError, SpecError
+from netkit.model.request import Caller
+from netkit.model.spec import Container
+
+if TYPE_CHECKING:
+    from netkit.daemon.service import Service
+
+log = logging.getLogger(__name__)
+
+SELF = Caller(user="netkit", verb="a process has ended")
+_FIRST_DELAY_S = 0.1  # doubled with each restart that did not last, as Docker does
+_LONGEST_DELAY_S = 60.0
+_LASTED_S = 10.0
+_KILL_GRACE_S = 10.0
+
+
+class Supervisor:
+    """Watches the processes of one service."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._exits: dict[str, list[asyncio.Future[int]]] = defaultdict(list)
+        self._removals: dict[str, list[asyncio.Future[int]]] = defaultdict(list)
+        self._watched: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
+        self._delays: dict[str, float] = {}
+        self._began: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch(self, container_id: str) -> None:
+        """Follow a container that has just been started or that was found running."""
+        descriptor = self._service.runtime.exit_descriptor(container_id)
+        self._watched[container_id] = descriptor
+        self._began[container_id] = time.monotonic()
+        self._loop.add_reader(descriptor, self._readable, container_id, descriptor)
+
+    def close(self) -> None:
+        """Stop watching; the containers go on."""
+        for descriptor in self._watched.values():
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+        self._watched.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    async def stop(self, ref: str, timeout_s: float | None, signal: str, caller: Caller) -> bool:
+        """Ask a container to end, then make it. False where it does not run."""
+        container = self._service.container(ref)
+        if not container.running:
+            return False
+        await self._service.call(self._service.halt, container.id)
+        grace = container.stop_timeout_s if timeout_s is None else timeout_s
+        exited = self._expect_exit(container.id)
+        await self._signal(container, signal or container.stop_signal or "SIGTERM")
+        if not await _within(exited, None if grace < 0 else grace):
+            await self._signal(container, "SIGKILL")
+            if not await _within(exited, _KILL_GRACE_S):
+                raise Conflict(f"container {container.name} does not end", hint="see the daemon's log")
+        self._service.tell(container, "stop")
+        return True
+
+    async def restart(self, ref: str, timeout_s: float | None, signal: str, caller: Caller) -> None:
+        """Stop a container, if it runs, and start it."""
+        container = self._service.container(ref)
+        await self.stop(container.id, timeout_s, signal, caller)
+        await self._service.call(self._service.start, container.id, caller)
+        self._service.tell(self._service.container(container.id), "restart")
+
+    async def kill(self, ref: str, signal: str, caller: Caller) -> None:
+        """Send a signal to a running container. Raises Conflict where it does not run."""
+        container = self._service.container(ref)
+        if not container.running:
+            raise Conflict(f"container {container.name} is not running", hint="start it first")
+        if signal_number(signal or "SIGKILL") in {signals.SIGKILL, signals.SIGTERM}:
+            await self._service.call(self._service.halt, container.id)
+        exited = self._expect_exit(container.id)
+        await self._signal(container, signal or "SIGKILL")
+        self._service.tell(container, "kill")
+        if signal_number(signal or "SIGKILL") == signals.SIGKILL:
+            await _within(exited, _KILL_GRACE_S)
+
+    def wait(self, ref: str, condition: str) -> Awaitable[int]:
+        """A future of the exit code: condition not-running, next-exit or removed."""
+        container = self._service.container(ref)
+        if condition == "removed":
+            return self._promise(self._removals[container.id])
+        if condition == "next-exit" or container.running:
+            return self._expect_exit(container.id)
+        if condition not in {"", "not-running"}:
+            raise SpecError(f"unknown condition {condition!r}", hint="not-running, next-exit, removed")
+        future = self._loop.create_future()
+        future.set_result(container.exit_code)
+        return future
+
+    def removed(self, container: Container) -> None:
+        """A container has been forgotten: whoever waits for either end of it is told."""
+        for waiting in (self._exits, self._removals):
+            for future in waiting.pop(container.id, ()):
+                if not future.done():
+                    future.set_result(container.exit_code)
+        for known in (self._attempts, self._delays, self._began):
+            known.pop(container.id, None)
+
+    def _expect_exit(self, container_id: str) -> asyncio.Future[int]:
+        return self._promise(self._exits[container_id])
+
+    def _promise(self, futures: list[asyncio.Future[int]]) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = self._loop.create_future()
+        futures.append(future)
+        return future
+
+    async def _signal(self, container: Container, signal: str) -> None:
+        await self._service.call(self._service.runtime.signal, container.id, signal_number(signal))
+
+    def _readable(self, container_id: str, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        self._watched.pop(container_id, None)
+        task = self._loop.create_task(self._exited(container_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exited(self, container_id: str) -> None:
+        """A process has ended: settle it, tell those who wait, and see whether it comes back."""
+        container = self._service.intent.containers.get(container_id)
+        if container is None or not container.running:
+            return
+        try:
+            container = await self._service.call(self._service.ended, container_id, SELF)
+        except NetkitError as err:
+            log.error("container %s ended and could not be settled: %s", container.name, err)
+            return
+        lasted = time.monotonic() - self._began.get(container_id, 0.0) >= _LASTED_S
+        if container.id not in self._service.intent.containers:
+            self.removed(container)
+            return
+        for future in self._exits.pop(container_id, ()):
+            if not future.done():
+                future.set_result(container.exit_code)
+        if lasted:
+            self._delays.pop(container_id, None)
+            self._attempts.pop(container_id, None)
+        if self._comes_back(container):
+            await self._bring_back(container)
+
+    def _comes_back(self, container: Container) -> bool:
+        policy, attempts = container.restart.policy, container.restart.attempts
+        if container.halted or policy == "no":
+            return False
+        if policy == "on-failure":
+            tried = self._attempts.get(container.id, 0)
+            return container.exit_code != 0 and (attempts == 0 or tried < attempts)
+        return True
+
+    async def _bring_back(self, container: Container) -> None:
+        self._attempts[container.id] = self._attempts.get(container.id, 0) + 1
+        delay = self._delays.get(container.id, _FIRST_DELAY_S)
+        self._delays[container.id] = min(2 * delay, _LONGEST_DELAY_S)
+        await asyncio.sleep(delay)
+        now = self._service.intent.containers.get(container.id)
+        if now is None or now.running or now.halted:
+            return
+        try:
+            verb = f"restart policy {container.restart.policy}"
+            await self._service.call(self._service.start, container.id, Caller(user="netkit", verb=verb))
+        except NetkitError as err:
+            log.error("container %s could not be started again: %s", container.name, err)
+
+
+def signal_number(signal: str) -> int:
+    """`KILL`, `SIGKILL` or `9`. Raises SpecError."""
+    if signal.isdigit() and 0 < int(signal) <= 64:
+        return int(signal)
+    name = signal.upper()
+    try:
+        return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+    except KeyError as err:
+        raise SpecError(f"unknown signal {signal!r}", hint="a name such as SIGTERM, or a number") from err
+
+
+async def _within(future: asyncio.Future[int], seconds: float | None) -> bool:
+    try:
+        await asyncio.wait_for(asyncio.shield(future), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,190 @@
+"""The engine: observe → plan → execute → verify, with undo. The only place where things happen.
+
+A change is an edit of the intent. What the edit makes different is rendered on both sides, and
+just that is observed, planned, carried out and read again. An operation that fails takes the
+operations before it back, in reverse; the intent is saved only when the kernel shows what it
+asks for. A reconcile is the same with everything in scope.
+
+    outcome = engine.change(lambda intent: admit.network.create(intent, …), host, caller)
+"""
+
+import difflib
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from netkit.core import plan
+from netkit.core.render import Bundle, affected, everything, render
+from netkit.engine.failpoint import Failpoint
+from netkit.engine.store import Store, now
+from netkit.errors import ApplyError, NetkitError, PluginError, VerifyError
+from netkit.kernel.driver import Driver
+from netkit.model.operation import Operation
+from netkit.model.request import Caller
+from netkit.model.resource import Key, Resource
+from netkit.model.spec import Host, Intent
+
+log = logging.getLogger(__name__)
+
+Edit = Callable[[Intent], tuple[Intent, Any]]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a change did, or would do: its operations, and the spec that it was about."""
+
+    operations: tuple[Operation, ...]
+    subject: Any = None
+
+
+class Engine:
+    """Makes the kernel match the intent. Not thread-safe: one writer."""
+
+    def __init__(self, store: Store, drivers: Iterable[Driver], bundle: Bundle, failpoint: Failpoint) -> None:
+        self._store = store
+        self._drivers: dict[str, Driver] = {kind: driver for driver in drivers for kind in driver.kinds}
+        self._bundle = bundle
+        self._failpoint = failpoint
+        self.intent = store.load()
+
+    def change(self, edit: Edit, host: Host, caller: Caller, *, dry_run: bool = False) -> Outcome:
+        """Edit the intent and make the kernel follow, or say what that would do.
+
+        Raises what the edit refuses with, and ApplyError when an operation failed and was undone.
+        """
+        old = self.intent
+        new, subject = edit(old)
+        units = affected(old, new)
+        before = render(old, host, units, self._bundle)
+        after = render(new, host, units, self._bundle)
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        wanted = {key: after[key] for key in keys if key in after}
+        scope = [after.get(key) or before[key] for key in keys]
+        operations = plan.diff(self._observe(scope), wanted)
+        if dry_run:
+            return Outcome(operations, subject)
+        self._carry_out(operations, wanted, scope, old, new, caller)
+        return Outcome(operations, subject)
+
+    def adjust(self, edit: Edit) -> Any:
+        """Edit the intent where the kernel has already changed by itself (a process has ended).
+
+        The kernel is not touched: a reconcile must follow.
+        """
+        new, subject = edit(self.intent)
+        self._store.save(self.intent, new)
+        self.intent = new
+        return subject
+
+    def plan(self, host: Host) -> tuple[Operation, ...]:
+        """What a reconcile would do now."""
+        wanted = render(self.intent, host, everything(self.intent), self._bundle)
+        return plan.diff(self._observe_all(wanted), wanted)
+
+    def reconcile(self, host: Host, caller: Caller) -> Outcome:
+        """Make everything that carries our mark match the intent."""
+        wanted = render(self.intent, host, everything(self.intent), self._bundle)
+        operations = plan.diff(self._observe_all(wanted), wanted)
+        if operations:
+            scope = [operation.resource for operation in operations]
+            touched = {op.key: op.wanted for op in operations if op.wanted is not None}
+            self._carry_out(operations, touched, scope, self.intent, self.intent, caller)
+        return Outcome(operations)
+
+    def _carry_out(
+        self,
+        operations: Sequence[Operation],
+        wanted: Mapping[Key, Resource],
+        scope: Sequence[Resource],
+        old: Intent,
+        new: Intent,
+        caller: Caller,
+    ) -> None:
+        """Journal, execute, verify, save; or undo."""
+        entry = self._store.open_entry(caller, operations, now())
+        done: list[Operation] = []
+        try:
+            self._execute(operations, done)
+            self._verify(wanted, scope)
+            self._store.commit(entry, old, new, operations)
+        except NetkitError as err:
+            self._store.fail_entry(entry)
+            raise self._undone(err, operations, done) from err
+        self.intent = new
+
+    def _execute(self, operations: Sequence[Operation], done: list[Operation]) -> None:
+        """Carry operations out, noting each in `done` as it has happened."""
+        for driver, batch in itertools.groupby(operations, key=self._driver_of):
+            try:
+                for operation in driver.execute(list(batch)):
+                    done.append(operation)
+                    log.debug("%s", operation.describe())
+                    self._failpoint.hit(operation.describe())
+            except OSError as err:
+                raise ApplyError(str(err), hint="see the daemon's log") from err
+
+    def _verify(self, wanted: Mapping[Key, Resource], scope: Sequence[Resource]) -> None:
+        """Read again: success is that the difference is empty."""
+        observed = self._observe(scope)
+        if left := plan.diff(observed, wanted):
+            raise VerifyError(
+                f"the kernel does not show what was asked for: {left[0].describe()}",
+                diff=_difference(observed, wanted, [operation.key for operation in left]),
+                hint="another program may be changing it at the same time",
+            )
+
+    def _undone(
+        self, err: NetkitError, operations: Sequence[Operation], done: list[Operation]
+    ) -> NetkitError:
+        """Take back what was done; the error then says what was undone and what is left."""
+        undone, left = [], []
+        for operation in reversed(done):
+            back = operation.undo()
+            try:
+                for _ in self._driver_of(back).execute([back]):
+                    undone.append(back.describe())
+            except (NetkitError, OSError) as failure:
+                log.warning("cannot undo %s: %s", operation.describe(), failure)
+                left.append(operation.describe())
+        if isinstance(err, VerifyError):
+            err.undone, err.left = tuple(undone), tuple(left)
+            return err
+        failed = operations[len(done)].describe() if len(done) < len(operations) else ""
+        message = f"{failed}: {err.message}" if failed else err.message
+        wrapped = ApplyError(message, operation=failed, undone=undone, left=left, hint=err.hint)
+        wrapped.status, wrapped.exit_code = err.status, err.exit_code
+        return wrapped
+
+    def _observe(self, scope: Sequence[Resource]) -> dict[Key, Resource]:
+        """What stands in the place of the scope's resources now."""
+        found: list[Resource] = []
+        ordered = sorted(scope, key=lambda resource: id(self._driver_for(resource)))
+        for driver, part in itertools.groupby(ordered, key=self._driver_for):
+            found += driver.observe(list(part))
+        return plan.index(found)
+
+    def _observe_all(self, wanted: Mapping[Key, Resource]) -> dict[Key, Resource]:
+        """Everything of ours, and what we want that is not marked as ours (an adopted bridge)."""
+        drivers = {id(driver): driver for driver in self._drivers.values()}
+        found = plan.index(resource for driver in drivers.values() for resource in driver.observe(None))
+        missing = [resource for key, resource in wanted.items() if key not in found]
+        return {**found, **self._observe(missing)} if missing else found
+
+    def _driver_of(self, operation: Operation) -> Driver:
+        return self._driver_for(operation.resource)
+
+    def _driver_for(self, resource: Resource) -> Driver:
+        driver = self._drivers.get(resource.kind)
+        if driver is None:
+            raise PluginError(f"no driver serves resources of kind {resource.kind}")
+        return driver
+
+
+def _difference(observed: Mapping[Key, Resource], wanted: Mapping[Key, Resource], keys: Iterable[Key]) -> str:
+    """A unified diff of two texts: what the kernel shows and what was asked for."""
+    keys = list(keys)
+    shown = [observed[key].describe() for key in keys if key in observed]
+    asked = [wanted[key].describe() for key in keys if key in wanted]
+    return "\n".join(difflib.unified_diff(asked, shown, "wanted", "observed", lineterm=""))

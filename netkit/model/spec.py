@@ -1,0 +1,344 @@
+"""Specs: what users asked for, parsed and valid, and the intent that holds all of it.
+
+Everything here is frozen. Strings from users become values at this door (`parse_publish`,
+`parse_link`, `parse_subnet`), and nothing downstream checks them again. The intent is the only
+thing that netkit stores; the kernel is made to match it.
+
+    >>> parse_publish("127.0.0.1:8080:80/tcp")[0].describe()
+    '127.0.0.1:8080->80/tcp'
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from netaddr import AddrFormatError, IPAddress, IPNetwork
+
+from netkit.errors import SpecError
+
+DEFAULT_NETWORK = "bridge"  # the name Docker's clients know the default network by
+DEFAULT_BRIDGE = "netkit0"
+PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all specs share."""
+
+
+class Network(Spec, frozen=True):
+    """A network on a bridge. `subnet` holds the gateway's address: 10.211.55.1/24.
+
+    `ip_range` is what containers get addresses from (the fixed-cidr); `auxiliary` names addresses
+    that are somebody else's; `adopted` says that the bridge was there before us; `cursor` is the
+    address given out last, so that the next one differs.
+    """
+
+    id: str
+    name: str
+    bridge: str
+    subnet: IPNetwork
+    gateway: IPAddress
+    ip_range: IPNetwork
+    created: str
+    mtu: int = 1500
+    auxiliary: Mapping[str, IPAddress] = {}
+    internal: bool = False
+    icc: bool = True
+    masquerade: bool = True
+    adopted: bool = False
+    attachable: bool = True
+    ports: tuple[str, ...] = ()
+    options: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    cursor: int = 0
+
+    @property
+    def owner(self) -> str:
+        return f"network/{self.name}"
+
+    @property
+    def default(self) -> bool:
+        return self.name == DEFAULT_NETWORK
+
+
+class Publish(Spec, frozen=True):
+    """One published port: `host_ip:host_port` leads to `port` of the container.
+
+    `host_port` 0 means: choose one when the container starts. `host_ip` 0.0.0.0 is every address
+    of the host.
+    """
+
+    port: int
+    protocol: str = "tcp"
+    host_port: int = 0
+    host_ip: IPAddress = IPAddress("0.0.0.0")
+
+    def describe(self) -> str:
+        return f"{self.host_ip}:{self.host_port}->{self.port}/{self.protocol}"
+
+
+class Link(Spec, frozen=True):
+    """A container may reach the exposed ports of `target` (a container id) and knows it as `alias`."""
+
+    target: str
+    alias: str
+
+
+class Endpoint(Spec, frozen=True):
+    """A container's attachment to a network, wanted (`ip`, `mac`, …) and leased (`address`).
+
+    `address` is None while the container is not running: the lease went back to the network.
+    """
+
+    network: str
+    id: str
+    ip: IPAddress | None = None
+    mac: str = ""
+    interface: str = ""
+    aliases: tuple[str, ...] = ()
+    priority: int = 0
+    order: int = 0
+    options: Mapping[str, str] = {}
+    address: IPAddress | None = None
+
+
+class Limits(Spec, frozen=True):
+    """cgroup limits; 0 is none. `memory` in bytes, `cpus` in units of 1e-9 processors."""
+
+    memory: int = 0
+    nano_cpus: int = 0
+    pids: int = 0
+
+
+class Restart(Spec, frozen=True):
+    """When to start a container again: no, on-failure, always, unless-stopped.
+
+    `attempts` bounds on-failure; 0 is no bound.
+    """
+
+    policy: str = "no"
+    attempts: int = 0
+
+
+class Container(Spec, frozen=True):
+    """A container as asked for, and what of it is wanted now (`running`).
+
+    `mode` is how it is networked: "" for its endpoints, "none", "host" or "container:ID".
+    `published` has the host ports chosen for `publish` (and `publish_all`) while it runs,
+    `link_env` the variables of its links as they were when it started. `halted` says that
+    somebody stopped it, which `--restart unless-stopped` remembers. `started`, `finished` (RFC
+    3339) and `exit_code` are those of its latest run, `error` why it could not start.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    lowers: tuple[str, ...]
+    created: str
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    labels: Mapping[str, str] = {}
+    terminal: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
+    stop_signal: str = ""
+    stop_timeout_s: int = 10
+    limits: Limits = Limits()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only: bool = False
+    sysctls: Mapping[str, str] = {}
+    extra_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    auto_remove: bool = False
+    restart: Restart = Restart()
+    mode: str = ""
+    exposed: tuple[tuple[int, str], ...] = ()
+    publish: tuple[Publish, ...] = ()
+    publish_all: bool = False
+    links: tuple[Link, ...] = ()
+    endpoints: Mapping[str, Endpoint] = {}
+    running: bool = False
+    halted: bool = False
+    published: tuple[Publish, ...] = ()
+    link_env: tuple[str, ...] = ()
+    started: str = ""
+    finished: str = ""
+    exit_code: int = 0
+    error: str = ""
+    raw: Mapping[str, Any] = {}
+    """The body of the create request, for `inspect` to give back."""
+
+    @property
+    def owner(self) -> str:
+        return f"container/{self.name}"
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """All specs accepted so far, by id, with their leases. Changed only by making another one."""
+
+    networks: Mapping[str, Network] = MappingProxyType({})
+    containers: Mapping[str, Container] = MappingProxyType({})
+
+    def with_network(self, network: Network) -> "Intent":
+        return Intent({**self.networks, network.id: network}, self.containers)
+
+    def without_network(self, network_id: str) -> "Intent":
+        rest = {k: v for k, v in self.networks.items() if k != network_id}
+        return Intent(rest, self.containers)
+
+    def with_container(self, container: Container) -> "Intent":
+        return Intent(self.networks, {**self.containers, container.id: container})
+
+    def without_container(self, container_id: str) -> "Intent":
+        rest = {k: v for k, v in self.containers.items() if k != container_id}
+        return Intent(self.networks, rest)
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine is: facts read by the hands, given to decisions as an argument.
+
+    `routes` are the host's routes except those of our own networks' bridges; `listeners` maps
+    (protocol, address, port) to the program that has it; `uplink_mtu` is the default route's.
+    `options` are the daemon's own.
+    """
+
+    state_dir: str
+    routes: tuple[IPNetwork, ...] = ()
+    interfaces: Mapping[str, str] = {}
+    listeners: Mapping[tuple[str, str, int], str] = {}
+    uplink_mtu: int = 1500
+    port_range: tuple[int, int] = (49153, 65535)
+    resolv_conf: str = ""
+    addresses: Mapping[str, tuple[IPNetwork, ...]] = {}
+    iptables: bool = True
+    ip_forward: bool = True
+    default_ip: IPAddress = IPAddress("0.0.0.0")
+    pools: tuple[tuple[IPNetwork, int], ...] = ()
+    entropy: int = 0
+
+
+def parse_subnet(text: str, what: str = "subnet") -> IPNetwork:
+    """An IPv4 network in CIDR form; host bits are kept. Raises SpecError."""
+    try:
+        network = IPNetwork(text)
+    except (AddrFormatError, ValueError) as err:
+        raise SpecError(f"invalid {what} {text!r}", hint="write it as 192.168.100.0/24") from err
+    if network.version != 4 or "/" not in text:
+        raise SpecError(f"invalid {what} {text!r}", hint="an IPv4 network such as 192.168.100.0/24")
+    return network
+
+
+def parse_address(text: str, what: str = "address") -> IPAddress:
+    """An IPv4 address. Raises SpecError."""
+    try:
+        address = IPAddress(text)
+    except (AddrFormatError, ValueError) as err:
+        raise SpecError(f"invalid {what} {text!r}", hint="write it as 192.168.100.7") from err
+    if address.version != 4:
+        raise SpecError(f"{what} {text!r} is not IPv4", hint="IPv6 is not supported yet")
+    return address
+
+
+def parse_ports(text: str, what: str) -> tuple[int, int]:
+    """`80` or `8000-8010` as an inclusive range. Raises SpecError."""
+    low, _, high = text.partition("-")
+    try:
+        first, last = int(low), int(high or low)
+    except ValueError as err:
+        raise SpecError(f"invalid {what} {text!r}", hint="a number or a range such as 8000-8010") from err
+    if not 0 < first <= last < 65536:
+        raise SpecError(f"invalid {what} {text!r}", hint="ports go from 1 to 65535, low to high")
+    return first, last
+
+
+def parse_expose(text: str) -> tuple[tuple[int, str], ...]:
+    """`80`, `53/udp`, `8000-8010/tcp` as (port, protocol) pairs. Raises SpecError."""
+    ports, protocol = _split_protocol(text)
+    first, last = parse_ports(ports, "exposed port")
+    return tuple((port, protocol) for port in range(first, last + 1))
+
+
+def parse_publish(text: str) -> tuple[Publish, ...]:
+    """`[ip:][host]:container[/protocol]` and `container`, with ranges. Raises SpecError.
+
+    A range of host ports for one container port means: any one of them; the first is returned
+    first, and the caller chooses.
+    """
+    rest, protocol = _split_protocol(text)
+    *front, inside = rest.split(":")
+    if len(front) > 2:
+        raise SpecError(f"invalid port specification {text!r}", hint="[ip:][host]:container[/udp]")
+    first, last = parse_ports(inside, "container port")
+    address = parse_address(front[0], "host address") if len(front) == 2 and front[0] else IPAddress(0)
+    outside = front[-1] if front else ""
+    if not outside:
+        ports = range(first, last + 1)
+        return tuple(Publish(port=p, protocol=protocol, host_ip=address) for p in ports)
+    low, high = parse_ports(outside, "host port")
+    if high - low != last - first:
+        raise SpecError(
+            f"ranges of different length in {text!r}", hint="as many host ports as container ports"
+        )
+    return tuple(
+        Publish(port=p, protocol=protocol, host_port=low + p - first, host_ip=address)
+        for p in range(first, last + 1)
+    )
+
+
+def parse_link(text: str) -> tuple[str, str]:
+    """`NAME:ALIAS` or `NAME`, as (container, alias). Raises SpecError."""
+    name, _, alias = text.partition(":")
+    name = name.removeprefix("/")
+    alias = alias.rpartition("/")[2] or name
+    if not name or ":" in alias:
+        raise SpecError(f"invalid link {text!r}", hint="write NAME:ALIAS, for example db:database")
+    return name, alias
+
+
+def parse_mac(text: str) -> str:
+    """A unicast MAC address in lower case with colons. Raises SpecError."""
+    parts = text.lower().replace("-", ":").split(":")
+    try:
+        octets = [int(part, 16) for part in parts if len(part) == 2]
+    except ValueError:
+        octets = []
+    if len(parts) != 6 or len(octets) != 6 or octets[0] & 1:
+        raise SpecError(f"invalid MAC address {text!r}", hint="six octets, unicast: 02:42:ac:11:00:02")
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def _split_protocol(text: str) -> tuple[str, str]:
+    ports, _, protocol = text.partition("/")
+    protocol = protocol.lower() or "tcp"
+    if protocol not in PROTOCOLS:
+        raise SpecError(f"unknown protocol {protocol!r} in {text!r}", hint="tcp, udp or sctp")
+    return ports, protocol
+
+
+def encode_value(value: object) -> object:
+    """msgspec's enc_hook: addresses as text."""
+    if isinstance(value, IPAddress | IPNetwork):
+        return str(value)
+    if isinstance(value, MappingProxyType):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def decode_value(kind: type, value: object) -> object:
+    """msgspec's dec_hook: text as addresses."""
+    if kind is IPAddress:
+        return IPAddress(str(value))
+    if kind is IPNetwork:
+        return IPNetwork(str(value))
+    raise TypeError(f"{kind.__name__} has no JSON form")
