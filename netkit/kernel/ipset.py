@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from netkit.errors import Conflict, NetkitError, Unsupported
+from netkit.errors import ApplyError, Conflict, NetkitError, Unsupported
 from netkit.kernel import ipset_wire as wire
 from netkit.kernel.libc import socket_in
 from netkit.model.names import CHAIN_PREFIX, mark, owner_of
@@ -32,6 +32,7 @@ BUSY_WAIT_S = 0.02
 ANSWER_TIMEOUT_S = 30.0
 _ANSWER_BYTES = 1 << 16
 _MEANINGS = {
+    errno.ENOENT: "there is no such set",
     4099: "the kernel's maximum of sets is reached",
     4104: "the prefix length is not allowed in this type of set",
     4352: "the set is full",
@@ -51,7 +52,7 @@ class IpSets:
         self._lock = threading.Lock()
         self._sequence = itertools.count(1)
         self._revisions: dict[str, int] = {}
-        self._socket = socket_in(namespace, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_NETFILTER)
+        self._socket = socket_in(namespace, socket.AF_NETLINK, socket.SOCK_RAW, wire.NETLINK_NETFILTER)
         self._socket.bind((0, 0))
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         self._ask(wire.PROTOCOL_COMMAND, wire.ACK, wire.named())
@@ -77,7 +78,7 @@ class IpSets:
         return [*self._sets_among(sets), *self._members_among(members)]
 
     def execute(self, operations: Sequence[Operation]) -> Iterator[Operation]:
-        """Carry the operations out, a hundred to a message. Raises Conflict, Unsupported, NetkitError.
+        """Carry the operations out, a hundred to a message. Raises ApplyError, Conflict, Unsupported.
 
         Where one of a message fails, those after it in the same message were tried nevertheless;
         what succeeded is yielded before the error is raised.
@@ -120,7 +121,7 @@ class IpSets:
             time.sleep(BUSY_WAIT_S)
             (error,) = self._exchange([self._request(operation)])
         if error and not (gone and error == errno.ENOENT):
-            raise _failure(operation.describe(), error)
+            raise _failure(operation.describe().lstrip("+~- "), error)
 
     def _everything(self) -> Iterator[Resource]:
         """Every set with our prefix, and its members that carry our mark."""
@@ -237,4 +238,4 @@ def _failure(what: str, error: int) -> NetkitError:
         hint = "find the rule that matches on it: iptables-save | grep match-set"
         return Conflict(f"cannot {what}: a rule uses the set", hint=hint)
     meaning = _MEANINGS.get(error) or (os.strerror(error) if error < 4096 else f"ipset error {error}")
-    return NetkitError(f"cannot {what}: {meaning}")
+    return ApplyError(f"cannot {what}: {meaning}", operation=what, hint="compare with ipset list")

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+NETLINK_NETFILTER = 12
 SUBSYSTEM = 6 << 8  # NFNL_SUBSYS_IPSET
 CREATE, DESTROY, LIST, ADD, DELETE, TEST, HEADER, TYPE = 2, 3, 7, 9, 10, 11, 12, 13
 PROTOCOL_COMMAND = 1

@@ -51,11 +51,15 @@ def in_namespace(path: str, function: Callable[[], Result]) -> Result:
     return _in_thread(enter)
 
 
-def new_namespace(path: str) -> None:
-    """Make a network namespace and hold it by a bind mount on the file `path`."""
+def new_namespace(path: str, prepare: Callable[[], None] = lambda: None) -> None:
+    """Make a network namespace and hold it by a bind mount on the file `path`.
+
+    `prepare` is called inside it, before it can be seen at its path.
+    """
 
     def make() -> None:
         _check(_libc.unshare(CLONE_NEWNET), path)
+        prepare()
         mount(f"/proc/self/task/{threading.get_native_id()}/ns/net", path, flags=MS_BIND)
 
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
@@ -76,7 +80,7 @@ def _in_thread(function: Callable[[], Result]) -> Result:
     def work() -> None:
         try:
             results.append(function())
-        except BaseException as err:  # handed to the caller's thread, which raises it
+        except BaseException as err:  # noqa: BLE001 - handed to the caller's thread, which raises it
             errors.append(err)
 
     thread = threading.Thread(target=work)

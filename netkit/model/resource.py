@@ -158,6 +158,7 @@ class Address(Resource, frozen=True):
     link: str
     cidr: str
     changeable = frozenset({"owner"})
+    marked = False
 
     def name_of(self) -> str:
         return f"{self.cidr} dev {self.link}"
@@ -207,6 +208,7 @@ class Route(Resource, frozen=True):
     veth: str
     link: str
     changeable = frozenset({"owner"})
+    marked = False
 
     def name_of(self) -> str:
         return f"default via {self.gateway} dev {self.link} in {self.namespace}"

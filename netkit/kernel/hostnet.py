@@ -1,0 +1,50 @@
+"""What the host's network looks like: routes, interfaces, foreign addresses. Reading only.
+
+    >>> HostNetwork(Rtnl.open()).kinds()
+    {'lo': 'loopback', 'eth0': 'physical'}
+"""
+
+from collections.abc import Collection
+
+from netkit.kernel import linkinfo
+from netkit.kernel.rtnl import Rtnl
+from netkit.model.names import PROTOCOL
+
+_ETHERNET_MTU = 1500
+
+
+class HostNetwork:
+    """The network of the namespace of `rtnl`."""
+
+    def __init__(self, rtnl: Rtnl) -> None:
+        self._rtnl = rtnl
+
+    def routes(self) -> list[tuple[str, str]]:
+        """(destination in CIDR form, name of the outgoing link), without default routes."""
+        names = {link.index: link.name for link in linkinfo.links(self._rtnl)}
+        return [
+            (f"{dst}/{route['dst_len']}", names.get(route.get_attr("RTA_OIF"), ""))
+            for route in linkinfo.routes(self._rtnl)
+            if (dst := route.get_attr("RTA_DST"))
+        ]
+
+    def kinds(self) -> dict[str, str]:
+        """Every link and its kind: bridge, veth, loopback, physical, …"""
+        return {link.name: link.kind for link in linkinfo.links(self._rtnl)}
+
+    def uplink_mtu(self) -> int:
+        """The MTU of the link that the default route leaves by, in bytes; Ethernet's without one."""
+        links = {link.index: link for link in linkinfo.links(self._rtnl)}
+        defaults = [route for route in linkinfo.routes(self._rtnl) if route["dst_len"] == 0]
+        best = min(defaults, key=lambda r: r.get_attr("RTA_PRIORITY") or 0, default=None)
+        link = links.get(best.get_attr("RTA_OIF")) if best is not None else None
+        return link.mtu if link else _ETHERNET_MTU
+
+    def foreign_addresses(self, names: Collection[str] | None) -> dict[str, list[str]]:
+        """Addresses in CIDR form that are not ours, by link; of all links, or of those named."""
+        links = {link.index: link.name for link in linkinfo.links(self._rtnl)}
+        found: dict[str, list[str]] = {name: [] for name in links.values()}
+        for address in linkinfo.addresses(self._rtnl):
+            if address.protocol != PROTOCOL and address.index in links:
+                found[links[address.index]].append(address.cidr)
+        return {name: found.get(name, []) for name in names} if names is not None else found

@@ -1,0 +1,248 @@
+"""The driver for bridges, adopted bridges, ports and addresses of the host.
+
+A bridge or address is ours by the number it carries (group, protocol); the alias says in words
+whose. A link that is not ours is never changed, except one that the user named as a port.
+
+    LinkDriver(Rtnl.open()).observe(None)
+"""
+
+import errno
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from netkit.errors import ApplyError, Conflict, NotFound
+from netkit.kernel import linkinfo
+from netkit.kernel import rtnl as wire
+from netkit.kernel.driver import OneByOne
+from netkit.kernel.linkinfo import Link
+from netkit.kernel.rtnl import Rtnl, RtnlError, message
+from netkit.model.names import LINK_GROUP, PROTOCOL, mark
+from netkit.model.resource import Address, Adopted, Bridge, Port, Resource
+
+IFF_UP = linkinfo.IFF_UP
+
+
+class LinkDriver(OneByOne):
+    """Bridges, ports and addresses in the namespace of `rtnl`."""
+
+    kinds = frozenset({"bridge", "adopted", "port", "address"})
+
+    def __init__(self, rtnl: Rtnl) -> None:
+        self._rtnl = rtnl
+
+    def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
+        return self._everything() if scope is None else filter(None, map(self._observed, scope))
+
+    def create(self, wanted: Resource) -> None:
+        match wanted:
+            case Bridge():
+                self._create_bridge(wanted)
+            case Adopted():
+                self._rtnl.do(set_link(self._adopted(wanted.name).index, up=True))
+            case Port():
+                self._create_port(wanted)
+            case Address():
+                self._create_address(wanted)
+
+    def modify(self, observed: Resource, wanted: Resource) -> None:
+        match wanted:
+            case Bridge():
+                self._rtnl.do(
+                    set_link(
+                        self._existing(wanted.name).index,
+                        up=True,
+                        mtu=wanted.mtu,
+                        alias=mark(wanted.owner),
+                    )
+                )
+            case _:
+                self.create(wanted)
+
+    def delete(self, observed: Resource) -> None:
+        match observed:
+            case Bridge():
+                if link := linkinfo.find(self._rtnl, observed.name):
+                    self._tolerate(delete_link(link.index), errno.ENODEV)
+            case Port():
+                if link := linkinfo.find(self._rtnl, observed.link):
+                    self._rtnl.do(set_link(link.index, master=0, alias=""))
+            case Address():
+                if link := linkinfo.find(self._rtnl, observed.link):
+                    gone = address_message(wire.RTM_DELADDR, wire.ACK, link.index, observed.cidr)
+                    self._tolerate(gone, errno.EADDRNOTAVAIL)
+
+    def _everything(self) -> Iterator[Resource]:
+        links = {link.index: link for link in linkinfo.links(self._rtnl)}
+        for link in links.values():
+            if link.ours and link.kind == "bridge":
+                yield _bridge(link)
+            elif not link.ours and link.owner and link.master in links:
+                yield Port(link=link.name, bridge=links[link.master].name, owner=link.owner)
+        for address in linkinfo.addresses(self._rtnl):
+            if address.protocol == PROTOCOL and address.index in links:
+                link = links[address.index]
+                yield Address(link=link.name, cidr=address.cidr, owner=link.owner)
+
+    def _observed(self, resource: Resource) -> Resource | None:
+        match resource:
+            case Bridge():
+                link = linkinfo.find(self._rtnl, resource.name)
+                return _bridge(link) if link and link.ours and link.kind == "bridge" else None
+            case Adopted():
+                link = linkinfo.find(self._rtnl, resource.name)
+                return resource if link and link.kind == "bridge" and link.up else None
+            case Port():
+                return self._observed_port(resource)
+            case Address():
+                link = linkinfo.find(self._rtnl, resource.link)
+                here = linkinfo.addresses(self._rtnl, link.index) if link else []
+                found = any((a.cidr, a.protocol) == (resource.cidr, PROTOCOL) for a in here)
+                return resource if found else None
+        return None
+
+    def _observed_port(self, port: Port) -> Port | None:
+        link = linkinfo.find(self._rtnl, port.link)
+        if link is None or not link.owner or not link.master:
+            return None
+        masters = {each.index: each.name for each in linkinfo.links(self._rtnl)}
+        return Port(link=port.link, bridge=masters.get(link.master, ""), owner=link.owner)
+
+    def _create_bridge(self, bridge: Bridge) -> None:
+        octets = (0x02, 0x42, *secrets.token_bytes(4))
+        attributes = [
+            ("IFLA_IFNAME", bridge.name),
+            ("IFLA_GROUP", LINK_GROUP),
+            ("IFLA_MTU", bridge.mtu),
+            # An address of its own: otherwise the bridge takes its lowest port's, and changes it
+            # under everybody's ARP caches as containers come and go.
+            ("IFLA_ADDRESS", ":".join(f"{octet:02x}" for octet in octets)),
+            (
+                "IFLA_LINKINFO",
+                {
+                    "attrs": [
+                        ("IFLA_INFO_KIND", "bridge"),
+                        ("IFLA_INFO_DATA", {"attrs": [("IFLA_BR_FORWARD_DELAY", 0)]}),
+                    ]
+                },
+            ),
+        ]
+        made = message(
+            ifinfmsg, wire.RTM_NEWLINK, wire.CREATE, attributes, flags=IFF_UP, change=IFF_UP
+        )
+        try:
+            self._rtnl.do(made)
+        except RtnlError as err:
+            if err.errno != errno.EEXIST:
+                raise
+            self._refuse_foreign(bridge.name, err)
+        link = self._existing(bridge.name)
+        self._rtnl.do(set_link(link.index, up=True, mtu=bridge.mtu, alias=mark(bridge.owner)))
+
+    def _refuse_foreign(self, name: str, err: OSError) -> None:
+        """A link of that name exists: fine when it is our bridge, a conflict otherwise."""
+        link = linkinfo.find(self._rtnl, name)
+        if link is None or not (link.ours and link.kind == "bridge"):
+            kind = link.kind if link else "unknown"
+            raise Conflict(
+                f"an interface named {name} exists already ({kind})",
+                hint="choose another name, or use it as it is with --adopt",
+            ) from err
+
+    def _create_port(self, port: Port) -> None:
+        link, bridge = self._existing(port.link), self._existing(port.bridge)
+        if link.alias and not link.owner:
+            raise Conflict(
+                f"interface {port.link} has an alias of its own: {link.alias!r}",
+                hint=f"netkit keeps its mark there: ip link set {port.link} alias ''",
+            )
+        # The mark first: a port without it could not be told from somebody else's.
+        self._rtnl.do(set_link(link.index, alias=mark(port.owner)))
+        self._rtnl.do(set_link(link.index, up=True, master=bridge.index))
+
+    def _create_address(self, address: Address) -> None:
+        link = self._existing(address.link)
+        made = address_message(wire.RTM_NEWADDR, wire.CREATE, link.index, address.cidr)
+        try:
+            self._rtnl.do(made)
+        except RtnlError as err:
+            if err.errno != errno.EEXIST:
+                raise
+            here = linkinfo.addresses(self._rtnl, link.index)
+            if not any((a.cidr, a.protocol) == (address.cidr, PROTOCOL) for a in here):
+                raise Conflict(
+                    f"address {address.cidr} is on {address.link} already and is not netkit's",
+                    hint=f"remove it: ip address del {address.cidr} dev {address.link}",
+                ) from err
+
+    def _existing(self, name: str) -> Link:
+        link = linkinfo.find(self._rtnl, name)
+        if link is None:
+            raise ApplyError(f"there is no interface named {name}", hint="somebody has removed it")
+        return link
+
+    def _adopted(self, name: str) -> Link:
+        link = linkinfo.find(self._rtnl, name)
+        if link is None or link.kind != "bridge":
+            raise NotFound(
+                f"there is no bridge named {name}",
+                hint=f"make it again: ip link add {name} type bridge",
+            )
+        return link
+
+    def _tolerate(self, sent: Any, number: int) -> None:
+        """Send a removal; that the thing has gone already is a success."""
+        try:
+            self._rtnl.do(sent)
+        except RtnlError as err:
+            if err.errno != number:
+                raise
+
+
+def set_link(
+    index: int,
+    *,
+    up: bool | None = None,
+    mtu: int = 0,
+    master: int | None = None,
+    alias: str | None = None,
+) -> Any:
+    """A message that changes a link; what is None or 0 stays as it is, `master` 0 takes it out."""
+    attributes: list[tuple[str, Any]] = []
+    if mtu:
+        attributes.append(("IFLA_MTU", mtu))
+    if master is not None:
+        attributes.append(("IFLA_MASTER", master))
+    if alias is not None:
+        attributes.append(("IFLA_IFALIAS", alias))
+    flags = {} if up is None else {"flags": IFF_UP if up else 0, "change": IFF_UP}
+    return message(ifinfmsg, wire.RTM_NEWLINK, wire.ACK, attributes, index=index, **flags)
+
+
+def delete_link(index: int) -> Any:
+    """A message that removes a link."""
+    return message(ifinfmsg, wire.RTM_DELLINK, wire.ACK, [], index=index)
+
+
+def address_message(kind: int, flags: int, index: int, cidr: str) -> Any:
+    """A message about one IPv4 address of a link, with our protocol number."""
+    address, _, length = cidr.partition("/")
+    octets = [int(octet) for octet in address.split(".")]
+    mask = (1 << (32 - int(length))) - 1
+    number = int.from_bytes(bytes(octets), "big") | mask
+    broadcast = ".".join(str(octet) for octet in number.to_bytes(4, "big"))
+    attributes: list[tuple[str, Any]] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
+    if kind == wire.RTM_NEWADDR:
+        attributes += [("IFA_BROADCAST", broadcast)] if int(length) < 31 else []
+        attributes.append(("IFA_PROTO", PROTOCOL))
+    return message(
+        ifaddrmsg, kind, flags, attributes, index=index, family=2, prefixlen=int(length)
+    )
+
+
+def _bridge(link: Link) -> Bridge:
+    # One that is down is shown without its MTU, which differs from any that is wanted.
+    return Bridge(name=link.name, mtu=link.mtu if link.up else 0, owner=link.owner)

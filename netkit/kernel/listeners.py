@@ -1,0 +1,120 @@
+"""Who listens on which port of this host, and which ports may be given out freely.
+
+It reads /proc of the network namespace of the calling thread, opens no socket and so takes no
+port. The program that owns a socket is looked for only when particular ports are asked about,
+because that means walking the open files of every process.
+
+    >>> listeners({("tcp", 80)})
+    {('tcp', '0.0.0.0', 80): 'nginx (pid 812)'}
+"""
+
+import ipaddress
+import os
+import struct
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import msgspec
+
+FALLBACK_RANGE = (49153, 65535)  # RFC 6335's dynamic ports, as Docker takes them
+UNKNOWN = "an unknown program"
+
+# Of this thread: /proc/net is that of the process, which may be another namespace.
+_NET = Path("/proc/thread-self/net")
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# include/net/tcp_states.h; an unconnected UDP socket is in the state TCP_CLOSE.
+_LISTENING = {"tcp": "0A", "udp": "07"}
+
+Listener = tuple[str, str, int]
+
+
+class _Socket(msgspec.Struct, frozen=True):
+    """A socket that waits for clients, and its inode in sockfs."""
+
+    protocol: str
+    ip: str
+    port: int
+    inode: int
+
+
+def listeners(ports: Collection[tuple[str, int]] | None = None) -> dict[Listener, str]:
+    """The sockets that wait for clients, as (protocol, address, port), and "program (pid N)" of each.
+
+    `ports` are pairs like ("tcp", 80); without them all sockets are told, and no program with any.
+    An address `::` takes IPv4 as well unless its program forbade it. A program that cannot be seen
+    from here, for example in another pid namespace, is "an unknown program".
+    """
+    sockets = [found for found in _sockets() if ports is None or (found.protocol, found.port) in ports]
+    owners = {} if ports is None else _owners({found.inode for found in sockets})
+    otherwise = "" if ports is None else UNKNOWN
+    return {(found.protocol, found.ip, found.port): owners.get(found.inode, otherwise) for found in sockets}
+
+
+def port_range() -> tuple[int, int]:
+    """The first and last port to choose from when a publication names none, as Docker chooses them."""
+    try:
+        low, high = map(int, _RANGE.read_text().split())
+    except (OSError, ValueError):
+        return FALLBACK_RANGE
+    return (low, high) if 0 < low <= high <= 65535 else FALLBACK_RANGE
+
+
+def _sockets() -> Iterator[_Socket]:
+    for protocol, state in _LISTENING.items():
+        for family in ("", "6"):
+            yield from _table(protocol, _NET / f"{protocol}{family}", state)
+
+
+def _table(protocol: str, path: Path, state: str) -> Iterator[_Socket]:
+    """One file of /proc/net; the kernel has none where it was built without the family."""
+    if not path.exists():
+        return
+    for row in path.read_text().splitlines()[1:]:
+        _slot, local, _remote, found, _queues, _timer, _retries, _uid, _timeout, inode, *_ = row.split()
+        if found == state:
+            address, _, port = local.partition(":")
+            yield _Socket(protocol, _address(address), int(port, 16), int(inode))
+
+
+def _address(text: str) -> str:
+    """An address as /proc/net prints it: words of 32 bits in the byte order of the machine."""
+    words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
+    packed = struct.pack(f"={len(words)}I", *words)
+    address = ipaddress.ip_address(packed)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _owners(inodes: Collection[int]) -> dict[int, str]:
+    """The program that holds each socket, found among the open files of all processes."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    owners: dict[int, str] = {}
+    for process in Path("/proc").iterdir() if wanted else ():
+        if not process.name.isdigit():
+            continue
+        for target in _open_files(process):
+            if target in wanted:
+                owners.setdefault(wanted[target], f"{_program(process)} (pid {process.name})")
+        if len(owners) == len(wanted):
+            break
+    return owners
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """What a process' descriptors point at; nothing when it ends meanwhile or is not ours to see."""
+    try:
+        descriptors = os.listdir(process / "fd")
+    except OSError:
+        return
+    for descriptor in descriptors:
+        try:
+            yield os.readlink(process / "fd" / descriptor)
+        except OSError:
+            continue
+
+
+def _program(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "a program that has ended"

@@ -1,0 +1,281 @@
+"""The driver for veth pairs: the host end in a bridge, the peer made inside the container.
+
+One message makes both ends, the peer directly in its namespace; the peer's address is set through
+a socket made there. Removing a pair costs the kernel 15 to 20 ms, almost all of it waiting: the
+pair is taken out of its bridge at once and removed by a thread, and whoever needs the name waits.
+
+    VethDriver(Rtnl.open(), Path("/var/lib/netkit/netns"))
+"""
+
+import errno
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from netkit.errors import ApplyError, Conflict
+from netkit.kernel import linkinfo
+from netkit.kernel import rtnl as wire
+from netkit.kernel.driver import OneByOne
+from netkit.kernel.linkinfo import IFF_UP, Link
+from netkit.kernel.links import address_message, delete_link, set_link
+from netkit.kernel.rtnl import Rtnl, RtnlError, message
+from netkit.model.names import LINK_GROUP, PROTOCOL, mark
+from netkit.model.resource import Resource, Veth
+
+
+class VethDriver(OneByOne):
+    """Veth pairs whose host ends are in the namespace of `rtnl`, opened at `namespace`."""
+
+    kinds = frozenset({"veth"})
+
+    def __init__(self, rtnl: Rtnl, folder: Path, namespace: str = "") -> None:
+        self._rtnl = rtnl
+        self._folder = folder
+        self._removals = _Removals(namespace)
+
+    def drain(self) -> None:
+        """Wait until every pair that was given up has gone."""
+        self._removals.drain()
+
+    def close(self) -> None:
+        self._removals.close()
+
+    def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
+        if scope is None:
+            self.drain()
+            return self._everything()
+        wanted = (resource for resource in scope if isinstance(resource, Veth))
+        return filter(None, map(self._observed, wanted))
+
+    def create(self, wanted: Resource) -> None:
+        if not isinstance(wanted, Veth):
+            raise TypeError(f"not a veth: {wanted!r}")
+        self._removals.wait(wanted.name)
+        self._make_pair(wanted)
+        with Rtnl.open(wanted.namespace) as inside:
+            peer = linkinfo.find(inside, wanted.peer)
+            if peer is None:
+                raise ApplyError(f"the peer {wanted.peer} of {wanted.name} has vanished")
+            try:
+                inside.do(
+                    address_message(wire.RTM_NEWADDR, wire.REPLACE, peer.index, wanted.cidr),
+                    set_link(peer.index, up=True),
+                )
+            except RtnlError as err:
+                raise ApplyError(f"{wanted.describe()}: {err.strerror}") from err
+
+    def modify(self, observed: Resource, wanted: Resource) -> None:
+        if not isinstance(wanted, Veth):
+            raise TypeError(f"not a veth: {wanted!r}")
+        link = self._find(wanted.name)
+        bridge = self._bridge(wanted)
+        self._rtnl.do(
+            set_link(
+                link.index,
+                up=True,
+                mtu=wanted.mtu,
+                master=bridge.index,
+                alias=mark(wanted.owner),
+            )
+        )
+        with Rtnl.open(wanted.namespace) as inside:
+            if peer := linkinfo.find(inside, wanted.peer):
+                inside.do(set_link(peer.index, mtu=wanted.mtu))
+
+    def delete(self, observed: Resource) -> None:
+        if not isinstance(observed, Veth):
+            raise TypeError(f"not a veth: {observed!r}")
+        link = linkinfo.find(self._rtnl, observed.name)
+        if link is None or observed.name in self._removals:
+            return
+        try:
+            self._rtnl.do(set_link(link.index, master=0))
+        except RtnlError as err:
+            if err.errno != errno.ENODEV:
+                raise
+        self._removals.add(observed.name, link.index)
+
+    def _make_pair(self, wanted: Veth) -> None:
+        bridge = self._bridge(wanted)
+        try:
+            descriptor = os.open(wanted.namespace, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as err:
+            raise ApplyError(f"the namespace {wanted.namespace} has gone") from err
+        try:
+            self._rtnl.do(_pair(wanted, bridge.index, descriptor))
+        except RtnlError as err:
+            raise self._explained(wanted, err) from err
+        finally:
+            os.close(descriptor)
+        self._rtnl.do(set_link(self._find(wanted.name).index, alias=mark(wanted.owner)))
+
+    def _explained(self, wanted: Veth, err: RtnlError) -> ApplyError | Conflict:
+        if err.errno == errno.EEXIST:
+            if linkinfo.find(self._rtnl, wanted.name):
+                return Conflict(
+                    f"an interface named {wanted.name} exists already",
+                    hint=f"remove it: ip link del {wanted.name}",
+                )
+            return Conflict(
+                f"the container has an interface named {wanted.peer} already",
+                hint="choose another interface name",
+            )
+        return ApplyError(f"{wanted.describe()}: {err.strerror}", hint="is the MTU too large?")
+
+    def _observed(self, wanted: Veth) -> Veth | None:
+        link = linkinfo.find(self._rtnl, wanted.name)
+        if link is None or not link.ours or wanted.name in self._removals:
+            return None
+        bridge = linkinfo.find(self._rtnl, wanted.bridge)
+        in_place = link.up and bridge is not None and link.master == bridge.index
+        outside = (wanted.bridge if in_place else "", link)
+        try:
+            inside = Rtnl.open(wanted.namespace)
+        except OSError:
+            return _veth(*outside, "", None, [])
+        with inside:
+            peer = linkinfo.find(inside, wanted.peer)
+            if peer is None or peer.index != link.peer:
+                return _veth(*outside, wanted.namespace, None, [])
+            return _veth(*outside, wanted.namespace, peer, _marked(inside, peer.index))
+
+    def _everything(self) -> Iterator[Veth]:
+        links = {link.index: link for link in linkinfo.links(self._rtnl)}
+        ours = {i: link for i, link in links.items() if link.ours and link.kind == "veth"}
+        seen: set[int] = set()
+        for namespace in sorted(self._folder.iterdir()) if ours else ():
+            for index, peer, cidrs in _peers(namespace):
+                link = ours.get(index)
+                if link is None or link.peer != peer.index or index in seen:
+                    continue
+                seen.add(index)
+                master = links.get(link.master)
+                bridge = master.name if master and link.up else ""
+                yield _veth(bridge, link, str(namespace), peer, cidrs)
+        for index, link in ours.items():
+            if index not in seen:
+                yield _veth("", link, "", None, [])
+
+    def _find(self, name: str) -> Link:
+        link = linkinfo.find(self._rtnl, name)
+        if link is None:
+            raise ApplyError(f"the link {name} has vanished", hint="somebody has removed it")
+        return link
+
+    def _bridge(self, wanted: Veth) -> Link:
+        bridge = linkinfo.find(self._rtnl, wanted.bridge)
+        if bridge is None:
+            raise ApplyError(
+                f"there is no bridge named {wanted.bridge}", hint="`netkit reconcile` makes it again"
+            )
+        return bridge
+
+
+class _Removals:
+    """A thread that removes links which have been given up, one after the other."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._queue: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
+        self._pending: dict[str, threading.Event] = {}
+        self._thread: threading.Thread | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._pending
+
+    def add(self, name: str, index: int) -> None:
+        self._pending[name] = threading.Event()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="veth-removal", daemon=True)
+            self._thread.start()
+        self._queue.put((name, index))
+
+    def wait(self, name: str) -> None:
+        if event := self._pending.get(name):
+            event.wait()
+
+    def drain(self) -> None:
+        for event in tuple(self._pending.values()):
+            event.wait()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        with Rtnl.open(self._namespace) as rtnl:
+            while (item := self._queue.get()) is not None:
+                name, index = item
+                try:
+                    rtnl.do(delete_link(index))
+                except OSError:
+                    # Gone with its namespace, or it is still there and the next reconcile sees it.
+                    pass
+                finally:
+                    self._pending.pop(name).set()
+
+
+def _pair(wanted: Veth, bridge: int, namespace: int) -> Any:
+    """The one message that makes both ends. The peer cannot be up yet: it has no other end."""
+    peer = {
+        "attrs": [
+            ("IFLA_IFNAME", wanted.peer),
+            ("IFLA_ADDRESS", wanted.mac),
+            ("IFLA_MTU", wanted.mtu),
+            ("IFLA_NET_NS_FD", namespace),
+        ]
+    }
+    attributes = [
+        ("IFLA_IFNAME", wanted.name),
+        ("IFLA_GROUP", LINK_GROUP),
+        ("IFLA_MTU", wanted.mtu),
+        ("IFLA_MASTER", bridge),
+        (
+            "IFLA_LINKINFO",
+            {
+                "attrs": [
+                    ("IFLA_INFO_KIND", "veth"),
+                    ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]}),
+                ]
+            },
+        ),
+    ]
+    return message(ifinfmsg, wire.RTM_NEWLINK, wire.CREATE, attributes, flags=IFF_UP, change=IFF_UP)
+
+
+def _peers(namespace: Path) -> Iterator[tuple[int, Link, list[str]]]:
+    """The veths inside a namespace as (index of the other end, link, addresses)."""
+    try:
+        rtnl = Rtnl.open(str(namespace))
+    except OSError:
+        return  # a file that is no namespace: its own driver reports it
+    with rtnl:
+        for link in linkinfo.links(rtnl):
+            if link.kind == "veth":
+                yield link.peer, link, _marked(rtnl, link.index)
+
+
+def _marked(rtnl: Rtnl, index: int) -> list[str]:
+    """Our addresses on a link; those that the user added besides are the user's."""
+    return [a.cidr for a in linkinfo.addresses(rtnl, index) if a.protocol == PROTOCOL]
+
+
+def _veth(bridge: str, link: Link, namespace: str, peer: Link | None, cidrs: list[str]) -> Veth:
+    """What is seen of a pair; a part that is missing or down shows as empty, and so differs."""
+    alive = peer is not None and peer.up
+    return Veth(
+        name=link.name,
+        bridge=bridge,
+        mtu=link.mtu,
+        namespace=namespace,
+        peer=peer.name if peer is not None and alive else "",
+        mac=peer.mac if peer is not None else "",
+        cidr=cidrs[0] if cidrs else "",
+        owner=link.owner,
+    )

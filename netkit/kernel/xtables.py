@@ -1,0 +1,167 @@
+"""The hands for chains, hooks and entries, on iptables of either variant.
+
+Every call reads the tables afresh, works out the edits and writes them with one commit a table.
+When the tables change under it, it reads again and redoes. What is not marked as ours is never
+changed, nor is the policy of a chain. What the rules should be is not decided here.
+
+    driver = XTables()
+    list(driver.execute([Operation(None, Chain(owner="host", table="filter", name="NETKIT-A"))]))
+"""
+
+import functools
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from netkit.errors import ApplyError
+from netkit.kernel.xtables_draft import Draft, Edit, Edits
+from netkit.kernel.xtables_legacy import LegacyTables
+from netkit.kernel.xtables_nft import Busy, Hand, Programs, Variant, failure, program, start
+from netkit.kernel.xtables_rules import Line, parse_save, resources, stands
+from netkit.model.operation import Operation
+from netkit.model.resource import Chain, Entry, Hook, Resource
+from netkit.model.rule import Rule
+
+ATTEMPTS = 8
+FIRST_WAIT_S = 0.01  # doubled with every attempt
+
+Tables = dict[str, dict[str, list[Line]]]
+
+
+class XTables:
+    """Driver for the kinds `chain`, `hook` and `entry`.
+
+    `variant` is which tables to use (found out when empty), `namespace` the path of a network
+    namespace ("" is the calling thread's own). `on_redirect` is called, after the commit, with
+    each DNAT rule that came or went: connections tracked under the old rules must be forgotten.
+    """
+
+    kinds = frozenset({"chain", "hook", "entry"})
+
+    def __init__(
+        self,
+        namespace: str = "",
+        variant: Variant | None = None,
+        on_redirect: Callable[[Rule], None] = lambda rule: None,
+    ) -> None:
+        self.variant: Variant = variant or detect(namespace)
+        self._on_redirect = on_redirect
+        self._hand: Hand = LegacyTables(namespace) if self.variant == "legacy" else Programs("nft", namespace)
+
+    def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
+        """What there is: one program start. Owners of chains and hooks are echoed from the scope."""
+        tables = self._read()
+        if scope is None:
+            return [found for name, chains in tables.items() for found in resources(name, chains)]
+
+        @functools.cache
+        def keys(table: str, chain: str) -> frozenset[str]:
+            return frozenset(line.key for line in tables.get(table, {}).get(chain, ()))
+
+        answers = (stands(wanted, tables.get(_table(wanted), {}), keys) for wanted in scope)
+        return [found for found in answers if found is not None]
+
+    def execute(self, operations: Sequence[Operation]) -> Iterator[Operation]:
+        """Carry the operations out: one commit for each table that changes. Raises ApplyError."""
+        if not operations:
+            return
+        redirects: set[tuple[str, Rule]] = set()
+        try:
+            self._write(operations, redirects)
+        except ApplyError:
+            # Tables are committed one after the other: say which of them were.
+            unfinished = self._edits(operations)
+            self._tell({(table, rule) for table, rule in redirects if table not in unfinished})
+            yield from (operation for operation in operations if _table(operation.resource) not in unfinished)
+            raise
+        self._tell(redirects)
+        yield from operations
+
+    def _tell(self, redirects: Iterable[tuple[str, Rule]]) -> None:
+        for _, rule in redirects:
+            self._on_redirect(rule)
+
+    def _write(self, operations: Sequence[Operation], redirects: set[tuple[str, Rule]]) -> None:
+        """Read, work out and write, again while others write meanwhile; gathers DNAT rules edited."""
+        refused: Edits = {}
+        for attempt in range(ATTEMPTS):
+            edits = self._edits(operations)
+            redirects.update(_redirects(edits))
+            if not edits:
+                return
+            try:
+                self._hand.write(edits)
+                return
+            except ApplyError as err:
+                # The same edits refused twice are wrong in themselves, and not only too late.
+                hopeless = edits == refused and not isinstance(err, Busy)
+                if hopeless or attempt == ATTEMPTS - 1:
+                    raise
+                refused = edits
+            time.sleep(FIRST_WAIT_S * 2**attempt)
+
+    def _edits(self, operations: Sequence[Operation]) -> dict[str, list[Edit]]:
+        """What must be written now, for each table that must change."""
+        tables = self._read()
+        names = dict.fromkeys(_table(operation.resource) for operation in operations)
+        drafts = {name: Draft(tables.get(name, {})) for name in names}
+        for operation in operations:
+            drafts[_table(operation.resource)].carry_out(operation)
+        edits = {name: draft.edits() for name, draft in drafts.items()}
+        return {name: changes for name, changes in edits.items() if changes}
+
+    def _read(self) -> Tables:
+        return parse_save(self._hand.read())
+
+
+def detect(namespace: str = "") -> Variant:
+    """Which iptables this host's rules are in: what the program says, unless only the other has rules.
+
+    Raises Unsupported where iptables is not installed.
+    """
+    program("", "nft")
+    done = start(["iptables", "--version"], namespace)
+    if done.code:
+        raise failure(done)
+    if "nf_tables" not in done.stdout:
+        return "legacy"
+    nft, legacy = count_rules(namespace)
+    return "legacy" if legacy and not nft else "nft"
+
+
+def mixed(namespace: str = "") -> str:
+    """A sentence for the doctor when both variants hold rules; empty when all is well."""
+    nft, legacy = count_rules(namespace)
+    if not (nft and legacy):
+        return ""
+    return f"packets pass two firewalls: {nft} rules of iptables-nft and {legacy} of iptables-legacy"
+
+
+def count_rules(namespace: str = "") -> tuple[int, int]:
+    """How many rules the nft and the legacy tables hold; 0 for a variant that is not installed."""
+    return _count("nft", namespace), _count("legacy", namespace)
+
+
+def _count(variant: Variant, namespace: str) -> int:
+    name = f"iptables-{variant}-save"
+    if shutil.which(name) is None:
+        return 0
+    # The kernel may lack one of the variants altogether, which then holds nothing.
+    done = start([name], namespace)
+    return sum(row.startswith("-A ") for row in done.stdout.splitlines())
+
+
+def _table(resource: Resource) -> str:
+    match resource:
+        case Chain(table=table) | Hook(table=table) | Entry(table=table):
+            return table
+        case other:
+            raise TypeError(f"{other.describe()} is not for iptables")
+
+
+def _redirects(edits: Edits) -> Iterator[tuple[str, Rule]]:
+    """The DNAT rules that edits add or remove, each with its table."""
+    for table, changes in edits.items():
+        for edit in changes:
+            if edit.line and edit.line.rule and edit.line.rule.target == "DNAT":
+                yield table, edit.line.rule

@@ -1,0 +1,169 @@
+"""What is let into the intent, and what is refused with which hint."""
+
+import msgspec
+import pytest
+from netaddr import IPAddress, IPNetwork
+
+from netkit.core.admit import container, endpoint, link, network, ports
+from netkit.errors import Conflict, Forbidden, NotFound, SpecError
+from netkit.model.request import EndpointRequest, NetworkRequest
+from netkit.model.spec import Intent, parse_publish
+from tests.unit.core.intents import HOST, linked_pair, started, with_container, with_network
+
+
+def refused(error, hint, function, *args, **kwargs):
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    assert hint in caught.value.hint
+    return caught.value
+
+
+def test_a_subnet_with_host_bits_names_the_gateway():
+    _, net = with_network(Intent(), "br0", "192.168.100.7/24")
+    assert (str(net.gateway), str(net.subnet.cidr)) == ("192.168.100.7", "192.168.100.0/24")
+
+
+def test_subnets_do_not_overlap_networks_or_routes():
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/16")
+    error = refused(Conflict, "another subnet", with_network, intent, "br1", "10.0.5.0/24")
+    assert "overlaps 10.0.0.0/16 of network br0" in error.message
+    host = msgspec.structs.replace(HOST, routes=(IPNetwork("10.9.0.0/16"),))
+    request = NetworkRequest(name="br1", bridge="br1", subnet=IPNetwork("10.9.1.0/24"))
+    refused(Conflict, "another subnet", network.create, intent, request, host, new_id="x", now="")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "hint"),
+    [
+        ({"name": "a" * 16}, SpecError, "Linux allows 15"),
+        ({"name": "br 0"}, SpecError, "letter or digit"),
+        ({"name": "host"}, Conflict, "another name"),
+        ({"name": "x", "driver": "brigde"}, NotFound, "did you mean 'bridge'?"),
+        ({"name": "x", "ip_range": IPNetwork("10.1.0.0/24")}, SpecError, "a range such as"),
+        ({"name": "x", "gateway": IPAddress("10.1.0.1")}, SpecError, "for example 10.0.0.1"),
+        ({"name": "x", "mtu": 10}, SpecError, "68 to 65535"),
+        ({"name": "x", "auxiliary": {"a": IPAddress("10.0.0.1")}}, Conflict, "choose another"),
+        ({"name": "x", "bridge": "eth0"}, Conflict, "another name"),
+        ({"name": "x", "bridge": "virbr0"}, Conflict, "--adopt"),
+        ({"name": "x", "bridge": "eth0", "adopt": True}, SpecError, "name a bridge"),
+        ({"name": "x", "bridge": "br9", "adopt": True}, NotFound, "netkit bridge add br9"),
+    ],
+)
+def test_networks_that_cannot_be(fields, error, hint):
+    host = msgspec.structs.replace(HOST, interfaces={"eth0": "physical", "virbr0": "bridge"})
+    fields = {"bridge": fields["name"], "subnet": IPNetwork("10.0.0.0/24"), **fields}
+    request = NetworkRequest(**fields)
+    refused(error, hint, network.create, Intent(), request, host, new_id="x", now="")
+
+
+def test_a_network_in_use_and_the_default_one_are_not_removed():
+    intent = linked_pair()
+    error = refused(Forbidden, "netkit network disconnect br0 db", network.remove, intent, "br0")
+    assert "db, web" in error.message
+    intent, _ = with_network(intent, "bridge")
+    refused(Forbidden, "teardown", network.remove, intent, "bridge")
+    refused(NotFound, "did you mean 'br0'?", network.remove, intent, "br00")
+
+
+def test_leases_are_taken_at_start_and_given_back_at_stop():
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, made = with_container(intent, "web", "br0", publish="8080:80")
+    assert [end.address for end in made.endpoints.values()] == [None]
+    running = started(intent, "web")
+    assert [str(e.address) for e in running.containers[made.id].endpoints.values()] == ["10.0.0.2"]
+    stopped, gone = container.stop(running, "web", container.Ending(exit_code=3))
+    assert [end.address for end in gone.endpoints.values()] == [None]
+    assert (gone.published, gone.exit_code, gone.running) == ((), 3, False)
+    again = started(stopped, "web")
+    assert [str(e.address) for e in again.containers[made.id].endpoints.values()] == ["10.0.0.3"]
+
+
+def test_a_chosen_address_stays_reserved_while_its_container_is_stopped():
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, _ = with_container(intent, "web", "br0")
+    wish = EndpointRequest(network="br1", ip=IPAddress("10.1.0.2"))
+    intent, _ = with_network(intent, "br1", "10.1.0.1/24")
+    intent, _ = endpoint.connect(intent, "br1", "web", wish)
+    intent, _ = with_container(intent, "other", "br1")
+    intent = started(intent, "other")
+    other = next(c for c in intent.containers.values() if c.name == "other")
+    assert [str(e.address) for e in other.endpoints.values()] == ["10.1.0.3"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("8080:80", "8080:81"), ("8080:80", "127.0.0.1:8080:80"), ("127.0.0.1:8080:80", "8080:80")],
+)
+def test_one_host_port_leads_to_one_container(first, second):
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, _ = with_container(intent, "one", "br0", publish=first)
+    intent, _ = with_container(intent, "two", "br0", publish=second)
+    intent = started(intent, "one")
+    error = refused(Conflict, "another host port", container.start, intent, "two", HOST)
+    assert "taken by container one" in error.message
+
+
+def test_a_port_another_program_has_is_refused_and_the_program_named():
+    intent = linked_pair()
+    host = msgspec.structs.replace(HOST, listeners={("tcp", "0.0.0.0", 9000): "nginx (pid 7)"})
+    wanted = parse_publish("9000:81")
+    error = refused(Conflict, "another host port", ports.publish, intent, "web", wanted, host)
+    assert "nginx (pid 7)" in error.message
+    ports.publish(intent, "web", parse_publish("9000:81/udp"), host)
+
+
+@pytest.mark.parametrize("name", ["8080", "8080:80", "8080:80/tcp", "80/tcp", "0.0.0.0:8080:80"])
+def test_a_published_port_is_taken_back_by_any_of_its_names(name):
+    intent, web = ports.unpublish(linked_pair(), "web", [name])
+    assert (web.published, web.publish) == ((), ())
+    refused(NotFound, "there is none yet", ports.unpublish, intent, "web", [name])
+
+
+def test_random_ports_differ():
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, web = with_container(intent, "web", "br0", exposed=((80, "tcp"), (81, "tcp")), publish_all=True)
+    web = started(intent, "web").containers[web.id]
+    numbers = {port.host_port for port in web.published}
+    assert len(numbers) == 2
+    assert all(49153 <= number <= 65535 for number in numbers)
+
+
+def test_links_to_what_is_missing_stopped_or_elsewhere():
+    intent = linked_pair()
+    refused(NotFound, "did you mean 'db'?", link.add, intent, "web", "dbb", "x")
+    refused(Conflict, "another alias", link.add, intent, "web", "db", "database")
+    intent, _ = with_container(intent, "cold", "br0")
+    refused(Conflict, "netkit start cold", link.add, intent, "web", "cold", "x")
+    intent, _ = with_network(intent, "far", "10.7.0.1/24")
+    intent, _ = with_container(intent, "away", "far")
+    refused(Conflict, "netkit network connect br0 away", link.add, intent, "web", "away", "x")
+
+
+def test_removing_a_container_takes_the_links_to_it_along():
+    intent, _ = container.stop(linked_pair(), "db", container.Ending())
+    intent, _ = container.remove(intent, "db")
+    assert all(not c.links for c in intent.containers.values())
+
+
+def test_names_are_unique_and_running_containers_are_not_removed():
+    intent = linked_pair()
+    refused(Conflict, "another name", with_container, intent, "web", "br0")
+    refused(Conflict, "netkit rm -f web", container.remove, intent, "web")
+    refused(NotFound, "did you mean 'web'?", container.remove, intent, "wep")
+
+
+def test_the_default_network_moves_only_while_nobody_is_on_it():
+    intent, old = with_network(Intent(), "bridge", "172.17.0.1/16")
+    request = NetworkRequest(name="bridge", bridge="bridge", subnet=IPNetwork("10.5.0.1/16"))
+    _, moved = network.set_default(intent, request, HOST, new_id="n", now="")
+    assert (moved.id, str(moved.subnet.cidr)) == (old.id, "10.5.0.0/16")
+    intent, _ = with_container(intent, "web")
+    intent = started(intent, "web")
+    with pytest.raises(Conflict, match="cannot move"):
+        network.set_default(intent, request, HOST, new_id="n", now="")
+
+
+def test_disconnecting_the_way_of_a_published_port_is_refused():
+    intent = linked_pair()
+    refused(Conflict, "unpublish", endpoint.disconnect, intent, "br0", "web")
+    refused(Conflict, "disconnect it first", endpoint.connect, intent, "br0", "web", EndpointRequest(network="br0"))
