@@ -4,7 +4,7 @@ A resource that is wanted and not there is created, one that is there and not wa
 one that differs is modified where its kind allows it and replaced where it does not. Whatever
 needs a replaced resource is replaced too, and so is what needs one that has gone. Deletions come
 first, dependents before what they need, so that a name or an address is free before somebody else
-takes it; then changes; then creations, needs before dependents.
+takes it; then changes and creations, needs before dependents.
 
     >>> print(describe(diff({}, {br0.key: br0})))
     + create bridge br0 mtu 1500
@@ -51,11 +51,9 @@ def diff(observed: Resources, wanted: Resources) -> tuple[Operation, ...]:
         if key not in replaced and (was := observed.get(key)) is not None and differs(was, new)
     ]
     order = _order({**observed, **wanted})
-    changes.sort(key=lambda op: order[op.key])
     return (
         *sorted(deletes, key=lambda op: order[op.key], reverse=True),
-        *changes,
-        *sorted(creates, key=lambda op: order[op.key]),
+        *sorted((*changes, *creates), key=lambda op: order[op.key]),
     )
 
 

@@ -4,14 +4,14 @@ The units of composition are the host's skeleton, each network and each containe
 as the parent). `affected` names the units that a change of intent can touch, so that the cost of
 a change follows its size; a full reconcile renders all of them.
 
-    >>> render(intent, host, Units(containers=frozenset({"4f1c…"})), bundle)
+    >>> render(intent, host, Units(containers=frozenset({"4f1c…"})))
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from netkit.core import firewall, ipam, link
+from netkit.core import bundle, firewall, ipam, link
 from netkit.core.plan import index
 from netkit.model import names, paths
 from netkit.model.resource import (
@@ -30,9 +30,6 @@ from netkit.model.resource import (
     Veth,
 )
 from netkit.model.spec import Container, Endpoint, Host, Intent, Network
-
-Bundle = Callable[[Container, Host], str]
-"""Gives the text of a container's OCI config."""
 
 
 class Units(msgspec.Struct, frozen=True):
@@ -68,12 +65,12 @@ def affected(old: Intent, new: Intent) -> Units:
     return Units(host, frozenset(networks), frozenset(containers | parents | on_networks))
 
 
-def render(intent: Intent, host: Host, units: Units, bundle: Bundle) -> dict[Key, Resource]:
+def render(intent: Intent, host: Host, units: Units) -> dict[Key, Resource]:
     """The resources of the units that the intent has, by key. Pure, and deaf to the order of specs."""
-    return index(_compose(intent, host, units, bundle))
+    return index(_compose(intent, host, units))
 
 
-def _compose(intent: Intent, host: Host, units: Units, bundle: Bundle) -> Iterator[Resource]:
+def _compose(intent: Intent, host: Host, units: Units) -> Iterator[Resource]:
     if units.host and intent.networks:
         yield from _render_host(intent, host)
     for network_id in sorted(units.networks):
@@ -82,7 +79,7 @@ def _compose(intent: Intent, host: Host, units: Units, bundle: Bundle) -> Iterat
     for container_id in sorted(units.containers):
         container = intent.containers.get(container_id)
         if container and container.running:
-            yield from _render_container(intent, container, host, bundle)
+            yield from _render_container(intent, container, host)
 
 
 def _render_host(intent: Intent, host: Host) -> Iterator[Resource]:
@@ -113,7 +110,7 @@ def _render_network(network: Network, host: Host) -> Iterator[Resource]:
         yield from firewall.network(network)
 
 
-def _render_container(intent: Intent, container: Container, host: Host, bundle: Bundle) -> Iterator[Resource]:
+def _render_container(intent: Intent, container: Container, host: Host) -> Iterator[Resource]:
     state, owner = host.state_dir, container.owner
     namespace = paths.namespace(state, container)
     folder, rootfs = paths.folder(state, container.id), paths.rootfs(state, container.id)
@@ -134,7 +131,7 @@ def _render_container(intent: Intent, container: Container, host: Host, bundle: 
     )
     yield Process(
         container=container.id,
-        config=bundle(container, host),
+        config=bundle.config(container, host),
         terminal=container.terminal,
         stdin=container.stdin,
         namespace=namespace,

@@ -1,7 +1,7 @@
 """Times in the forms that clients read: seconds, RFC 3339, and "5 minutes" for people.
 
-    >>> spell(301.0)
-    '5 minutes'
+>>> spell(301.0)
+'5 minutes'
 """
 
 import datetime

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from netkit.core import plan
-from netkit.core.render import Bundle, affected, everything, render
+from netkit.core.render import affected, everything, render
 from netkit.engine.failpoint import Failpoint
 from netkit.engine.store import Store, now
 from netkit.errors import ApplyError, NetkitError, PluginError, VerifyError
@@ -42,10 +42,9 @@ class Outcome(msgspec.Struct, frozen=True):
 class Engine:
     """Makes the kernel match the intent. Not thread-safe: one writer."""
 
-    def __init__(self, store: Store, drivers: Iterable[Driver], bundle: Bundle, failpoint: Failpoint) -> None:
+    def __init__(self, store: Store, drivers: Iterable[Driver], failpoint: Failpoint) -> None:
         self._store = store
         self._drivers: dict[str, Driver] = {kind: driver for driver in drivers for kind in driver.kinds}
-        self._bundle = bundle
         self._failpoint = failpoint
         self.intent = store.load()
 
@@ -57,8 +56,8 @@ class Engine:
         old = self.intent
         new, subject = edit(old)
         units = affected(old, new)
-        before = render(old, host, units, self._bundle)
-        after = render(new, host, units, self._bundle)
+        before = render(old, host, units)
+        after = render(new, host, units)
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         wanted = {key: after[key] for key in keys if key in after}
         scope = [after.get(key) or before[key] for key in keys]
@@ -80,12 +79,12 @@ class Engine:
 
     def plan(self, host: Host) -> tuple[Operation, ...]:
         """What a reconcile would do now."""
-        wanted = render(self.intent, host, everything(self.intent), self._bundle)
+        wanted = render(self.intent, host, everything(self.intent))
         return plan.diff(self._observe_all(wanted), wanted)
 
     def reconcile(self, host: Host, caller: Caller) -> Outcome:
         """Make everything that carries our mark match the intent."""
-        wanted = render(self.intent, host, everything(self.intent), self._bundle)
+        wanted = render(self.intent, host, everything(self.intent))
         operations = plan.diff(self._observe_all(wanted), wanted)
         if operations:
             scope = [operation.resource for operation in operations]

@@ -1,19 +1,62 @@
 """Which driver serves which kind of resource on this host: the one place where drivers are made.
 
-drivers = build(state_dir, store.sysctls, variant="auto")
+    hands = build(state_dir, store.sysctls, variant="auto")
 """
+
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
 
 import msgspec
 
+from netkit.engine.flows import FlowsFollow
 from netkit.kernel.driver import Driver
 from netkit.kernel.hostnet import HostNetwork
+from netkit.kernel.ipset import IpSets
 from netkit.kernel.links import LinkDriver
+from netkit.kernel.netns import NamespaceDriver
+from netkit.kernel.routes import RouteDriver
+from netkit.kernel.rtnl import Rtnl
+from netkit.kernel.sysctl import SysctlDriver
+from netkit.kernel.veths import VethDriver
+from netkit.kernel.xtables import XTables
+from netkit.runtime.containers import Runtime
+from netkit.runtime.files import FileDriver
+from netkit.runtime.overlay import OverlayDriver
+from netkit.runtime.places import Places
+from netkit.runtime.process import ProcessDriver
 
 
 class Hands(msgspec.Struct):
-    """The drivers of this host, and those that are asked for more than resources."""
+    """The drivers of this host, and what is asked for more than resources. `close` ends them."""
 
     drivers: tuple[Driver, ...]
-    links: LinkDriver
     network: HostNetwork
+    runtime: Runtime
     variant: str
+    close: Callable[[], None]
+
+
+def build(state_dir: Path, previous: MutableMapping[str, str], variant: str) -> Hands:
+    """Drivers for the caller's network namespace. Raises Unsupported where something is missing."""
+    places, rtnl, netns = Places(state_dir), Rtnl.open(), state_dir / "netns"
+    rules = XTables(variant=None if variant == "auto" else variant)
+    sets, veths = IpSets(), VethDriver(rtnl, netns)
+
+    def close() -> None:
+        veths.close()
+        sets.close()
+        rtnl.close()
+
+    drivers: tuple[Driver, ...] = (
+        SysctlDriver(previous),
+        FlowsFollow(sets),
+        FlowsFollow(rules),
+        NamespaceDriver(netns),
+        LinkDriver(rtnl),
+        veths,
+        RouteDriver(netns),
+        FileDriver(places),
+        OverlayDriver(places),
+        ProcessDriver(places),
+    )
+    return Hands(drivers, HostNetwork(rtnl), Runtime(places), rules.variant, close)

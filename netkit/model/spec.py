@@ -124,6 +124,7 @@ class Restart(Spec, frozen=True):
 class Container(Spec, frozen=True):
     """A container as asked for, and what of it is wanted now (`running`).
 
+    `user` is as asked for, `uid`, `gid`, `groups` and `home` what the image makes of it.
     `mode` is how it is networked: "" for its endpoints, "none", "host" or "container:ID".
     `published` has the host ports chosen for `publish` (and `publish_all`) while it runs,
     `link_env` the variables of its links as they were when it started. `halted` says that
@@ -142,6 +143,10 @@ class Container(Spec, frozen=True):
     env: tuple[str, ...] = ()
     workdir: str = ""
     user: str = ""
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/root"
     hostname: str = ""
     domainname: str = ""
     labels: Mapping[str, str] = {}

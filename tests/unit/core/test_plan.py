@@ -95,7 +95,7 @@ def test_a_set_member_may_serve_two_owners():
 
 
 def rendered(intent, units=None):
-    return render(intent, HOST, units or everything(intent), lambda spec, host: "{}")
+    return render(intent, HOST, units or everything(intent))
 
 
 def test_nothing_wanted_is_nothing_rendered():

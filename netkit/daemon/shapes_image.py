@@ -1,0 +1,66 @@
+"""Images in the words of Docker's API; pure.
+
+>>> summary(image)["RepoTags"]
+['busybox:latest']
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from netkit.daemon import clock
+
+if TYPE_CHECKING:
+    from netkit.runtime.images import Image
+
+
+def inspect(image: "Image") -> dict[str, Any]:
+    """GET /images/X/json."""
+    return {
+        "Id": image.id,
+        "RepoTags": [tagged(image.name)],
+        "RepoDigests": [],
+        "Parent": "",
+        "Comment": "",
+        "Created": image.created,
+        "DockerVersion": "",
+        "Author": "",
+        "Config": _config(image),
+        "Architecture": image.architecture,
+        "Os": "linux",
+        "Size": image.size,
+        "GraphDriver": {"Name": "overlayfs", "Data": {"LowerDir": ":".join(image.lowers)}},
+        "RootFS": {"Type": "layers", "Layers": [image.id]},
+        "Metadata": {"LastTagTime": clock.NEVER},
+    }
+
+
+def summary(image: "Image", containers: int) -> dict[str, Any]:
+    """An item of GET /images/json."""
+    return {
+        "Id": image.id,
+        "ParentId": "",
+        "RepoTags": [tagged(image.name)],
+        "RepoDigests": [],
+        "Created": int(clock.seconds(image.created)),
+        "Size": image.size,
+        "SharedSize": -1,
+        "Labels": dict(image.labels) or None,
+        "Containers": containers,
+    }
+
+
+def tagged(name: str) -> str:
+    """A name with its tag: `busybox` is `busybox:latest`."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _config(image: "Image") -> dict[str, Any]:
+    return {
+        "Env": list(image.env),
+        "Cmd": list(image.command) or None,
+        "Entrypoint": list(image.entrypoint) or None,
+        "WorkingDir": image.workdir,
+        "User": image.user,
+        "ExposedPorts": {f"{port}/{protocol}": {} for port, protocol in image.exposed},
+        "Labels": dict(image.labels) or None,
+        "StopSignal": image.stop_signal,
+    }

@@ -1,0 +1,136 @@
+"""`info` and `version` as Docker's clients print them, from facts of the host; pure.
+
+The facts are read by the routes. What netkit lacks (volumes, plug-ins, swarm) is answered with
+its empty form, since the clients print it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from netkit import __version__
+from netkit.daemon.middleware import API_VERSION, MIN_API_VERSION, spell
+from netkit.model.spec import Host
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about the machine that only `info` and `version` show; memory in bytes."""
+
+    name: str
+    kernel: str
+    machine: str
+    system: str
+    processors: int
+    memory: int
+    python: str
+    runtime: str
+    started: str
+    settings: Mapping[str, bool] = {}
+
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def version(machine: Machine) -> dict[str, Any]:
+    """GET /version."""
+    architecture = _ARCHITECTURES.get(machine.machine, machine.machine)
+    details = {
+        "ApiVersion": spell(API_VERSION),
+        "MinAPIVersion": spell(MIN_API_VERSION),
+        "Os": "linux",
+        "Arch": architecture,
+        "KernelVersion": machine.kernel,
+        "GoVersion": f"python{machine.python}",
+        "GitCommit": "",
+        "BuildTime": "",
+        "Experimental": "false",
+    }
+    engine = {"Name": "Engine", "Version": __version__, "Details": details}
+    runtime = {"Name": machine.runtime, "Version": "", "Details": {}}
+    return {
+        "Platform": {"Name": "netkit"},
+        "Components": [engine, runtime],
+        "Version": __version__,
+        **{name: value for name, value in details.items() if name != "Experimental"},
+    }
+
+
+def info(machine: Machine, host: Host, counts: Mapping[str, int], images: int) -> dict[str, Any]:
+    """GET /info. `counts` are containers by status."""
+    running, paused = counts.get("running", 0), counts.get("paused", 0)
+    total = sum(counts.values())
+    return {
+        "ID": machine.name,
+        "Name": machine.name,
+        "Containers": total,
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": total - running - paused,
+        "Images": images,
+        "Driver": "overlayfs",
+        "DriverStatus": [],
+        "Plugins": _plugins(),
+        "MemoryLimit": True,
+        "SwapLimit": False,
+        "CpuCfsPeriod": True,
+        "CpuCfsQuota": True,
+        "CPUShares": False,
+        "CPUSet": False,
+        "PidsLimit": True,
+        "OomKillDisable": False,
+        "IPv4Forwarding": machine.settings.get("net.ipv4.ip_forward", False),
+        "BridgeNfIptables": machine.settings.get("net.bridge.bridge-nf-call-iptables", False),
+        "BridgeNfIp6tables": machine.settings.get("net.bridge.bridge-nf-call-ip6tables", False),
+        "Debug": False,
+        "NFd": 0,
+        "NGoroutines": 0,
+        "NEventsListener": 0,
+        "SystemTime": machine.started,
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "KernelVersion": machine.kernel,
+        "OperatingSystem": machine.system,
+        "OSVersion": "",
+        "OSType": "linux",
+        "Architecture": machine.machine,
+        "NCPU": machine.processors,
+        "MemTotal": machine.memory,
+        "IndexServerAddress": "",
+        "RegistryConfig": None,
+        "GenericResources": None,
+        "DockerRootDir": host.state_dir,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "ServerVersion": __version__,
+        "Runtimes": {machine.runtime: {"path": machine.runtime}},
+        "DefaultRuntime": machine.runtime,
+        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False},
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": ""},
+        "InitCommit": {"ID": ""},
+        "SecurityOptions": [],
+        "Warnings": _warnings(machine),
+        "DefaultAddressPools": [_pool(pool) for pool in getattr(host, "pools", ())],
+        "FirewallBackend": {"Driver": "iptables"},
+    }
+
+
+def _plugins() -> dict[str, Any]:
+    return {"Volume": [], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file"]}
+
+
+def _warnings(machine: Machine) -> list[str]:
+    return [f"WARNING: {name} is disabled" for name, on in machine.settings.items() if not on]
+
+
+def _pool(pool: Any) -> dict[str, Any]:
+    """A pool of subnets: (network, prefix length) or a plain network."""
+    base, size = pool if isinstance(pool, tuple) else (pool, pool.prefixlen)
+    return {"Base": str(base), "Size": int(size)}

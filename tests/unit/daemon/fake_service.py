@@ -1,0 +1,226 @@
+"""A service without a kernel: real admission on a real intent, and processes that are only said to run.
+
+What `Service` does with the engine is left out; its methods and their answers are the same.
+"""
+
+import asyncio
+import itertools
+
+import msgspec
+from netaddr import IPNetwork
+
+from netkit.core.admit import container as containers
+from netkit.core.admit import endpoint, find, link, network, ports
+from netkit.daemon.events import Events
+from netkit.errors import Conflict, NotFound
+from netkit.model.names import digest
+from netkit.model.operation import Operation
+from netkit.model.request import NetworkRequest
+from netkit.model.resource import Bridge
+from netkit.model.spec import Host, Intent
+
+TIME = "2026-01-31T12:00:00.000000Z"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    operations: tuple = ()
+    subject: object = None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    status: str = "created"
+    pid: int = 0
+    exit_code: int = 0
+    started: str = ""
+    finished: str = ""
+    error: str = ""
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    id: str = "sha256:" + "ab" * 32
+    name: str = "box"
+    lowers: tuple = ("/images/box",)
+    created: str = TIME
+    size: int = 4096
+    architecture: str = "amd64"
+    env: tuple = ("PATH=/bin", "LANG=C")
+    command: tuple = ("sh",)
+    entrypoint: tuple = ()
+    workdir: str = "/"
+    user: str = ""
+    exposed: tuple = ((80, "tcp"),)
+    labels: dict = msgspec.field(default_factory=lambda: {"from": "image"})
+    stop_signal: str = ""
+
+
+class Images:
+    def __init__(self):
+        self._known = {"box": Image()}
+
+    def get(self, ref):
+        if ref.removesuffix(":latest") not in self._known:
+            raise NotFound(f"No such image: {ref}:latest", hint="netkit image import FILE.tar NAME")
+        return self._known[ref.removesuffix(":latest")]
+
+    def list(self):
+        return list(self._known.values())
+
+
+class Session:
+    """A process that echoes its stdin in capitals, and says on stderr that it ended."""
+
+    def __init__(self):
+        self._lines = asyncio.Queue()
+        self.closed = False
+
+    async def output(self):
+        yield 1, b"hello\n"
+        while data := await self._lines.get():
+            yield 1, data.upper()
+        yield 2, b"bye\n"
+
+    async def write(self, data):
+        await self._lines.put(data)
+
+    async def close_stdin(self):
+        await self._lines.put(b"")
+
+    async def close(self):
+        self.closed = True
+
+
+class Runtime:
+    def __init__(self):
+        self.sessions = []
+
+    async def attach(self, container_id, stdin=True):
+        self.sessions.append(Session())
+        return self.sessions[-1]
+
+
+class FakeService:
+    def __init__(self):
+        self.intent = Intent()
+        self.images = Images()
+        self.events = Events()
+        self.runtime = Runtime()
+        self.callers = []
+        self.waiting = {}
+        self._ids = (digest(str(number), length=64) for number in itertools.count())
+        self._admit(
+            network.create, NetworkRequest(name="bridge", bridge="netkit0"), self.host(), **self._new()
+        )
+
+    async def call(self, function, *args):
+        return function(*args)
+
+    def host(self, links=False, wanted=None):
+        pools = ((IPNetwork("172.30.0.0/16"), 24),)
+        return Host(state_dir="/state", pools=pools, port_range=(50000, 50010))
+
+    def network(self, ref):
+        return find.network(self.intent, ref)
+
+    def container(self, ref):
+        return find.container(self.intent, ref)
+
+    def state(self, container_id):
+        container = self.intent.containers[container_id]
+        if container.running:
+            return State(status="running", pid=42, started=TIME)
+        return State(status="exited" if container.finished else "created", exit_code=container.exit_code)
+
+    def tell(self, container, action):
+        self.events.publish("container", action, container.id, {"name": container.name})
+
+    def create_network(self, request, caller, dry_run=False):
+        host = self.host()
+        outcome = self._verb(caller, dry_run, network.create, request, host, **self._new())
+        bridge = Bridge(name=outcome.subject.bridge, mtu=1500, owner=outcome.subject.owner)
+        return Outcome((Operation(None, bridge),), outcome.subject)
+
+    def remove_network(self, ref, caller, dry_run=False):
+        return self._verb(caller, dry_run, network.remove, ref)
+
+    def prune_networks(self, keep, caller, dry_run=False):
+        doomed = [net for net in network.unused(self.intent) if not keep(net)]
+        for net in doomed:
+            self.remove_network(net.id, caller, dry_run)
+        return Outcome((), [net.name for net in doomed])
+
+    def connect(self, network_ref, container_ref, wish, caller, dry_run=False):
+        return self._verb(caller, dry_run, endpoint.connect, network_ref, container_ref, wish)
+
+    def disconnect(self, network_ref, container_ref, force, caller, dry_run=False):
+        return self._verb(caller, dry_run, endpoint.disconnect, network_ref, container_ref)
+
+    def aliases(self, network_ref, container_ref, add, remove, caller, dry_run=False):
+        return self._verb(caller, dry_run, endpoint.alias, network_ref, container_ref, add, remove)
+
+    def publish(self, ref, wanted, caller, dry_run=False):
+        return self._verb(caller, dry_run, ports.publish, ref, wanted, self.host())
+
+    def unpublish(self, ref, names, caller, dry_run=False):
+        return self._verb(caller, dry_run, ports.unpublish, ref, names)
+
+    def add_link(self, parent, target, alias, caller, dry_run=False):
+        return self._verb(caller, dry_run, link.add, parent, target, alias)
+
+    def remove_link(self, parent, name, caller, dry_run=False):
+        return self._verb(caller, dry_run, link.remove, parent, name)
+
+    def create_container(self, request, caller, dry_run=False):
+        return self._verb(
+            caller, dry_run, containers.create, request, random_name="calm_otter", **self._new()
+        )
+
+    def start(self, ref, caller, dry_run=False):
+        if self.container(ref).running:
+            return Outcome()
+        return self._verb(caller, dry_run, containers.start, ref, self.host())
+
+    async def stop(self, ref, timeout_s, signal, caller):
+        container = self.container(ref)
+        if not container.running:
+            return False
+        end = containers.Ending(exit_code=137, finished=TIME)
+        self._verb(caller, False, containers.stop, ref, end)
+        for future in self.waiting.pop(container.id, ()):
+            future.set_result(137)
+        return True
+
+    async def kill(self, ref, signal, caller):
+        if not await self.stop(ref, 0, signal, caller):
+            raise Conflict(f"container {ref} is not running", hint="start it first")
+
+    def wait(self, ref, condition):
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.setdefault(self.container(ref).id, []).append(future)
+        return future
+
+    def remove_container(self, ref, force, caller, dry_run=False):
+        return self._verb(caller, dry_run, containers.remove, ref)
+
+    def rename(self, ref, name, caller, dry_run=False):
+        return self._verb(caller, dry_run, containers.rename, ref, name)
+
+    def plan(self):
+        return (Operation(None, Bridge(name="netkit0", mtu=1500, owner="network/bridge")),)
+
+    def reconcile(self, caller, dry_run=False):
+        return Outcome(self.plan())
+
+    def _new(self):
+        return {"new_id": next(self._ids), "now": TIME}
+
+    def _verb(self, caller, dry_run, function, *args, **more):
+        before = self.intent
+        subject = self._admit(function, *args, **more)
+        self.callers.append(caller)
+        if dry_run:
+            self.intent = before
+        return Outcome((), subject)
+
+    def _admit(self, function, *args, **more):
+        self.intent, subject = function(self.intent, *args, **more)
+        return subject
