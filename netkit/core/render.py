@@ -134,6 +134,7 @@ def _render_container(intent: Intent, container: Container, host: Host) -> Itera
         config=bundle.config(container, host),
         terminal=container.terminal,
         stdin=container.stdin,
+        stdin_once=container.stdin_once,
         namespace=namespace,
         rootfs=rootfs,
         files=tuple(f"{folder}/{name}" for name in files),

@@ -17,6 +17,7 @@ import msgspec
 
 from netkit.errors import NetkitError, Unsupported
 from netkit.kernel.ipset import IpSets
+from netkit.runtime import detect
 
 if TYPE_CHECKING:
     from netkit.daemon.service import Service
@@ -45,9 +46,8 @@ def requirements() -> Iterator[Finding]:
         yield Finding("error", "the daemon needs root", "start it with sudo")
         return
     yield Finding("ok", "running as root")
-    yield _program("iptables", ("iptables",))
-    yield _program("runc", ("runc", "crun"))
-    yield _program("conmon", ("conmon",))
+    yield _program("iptables")
+    yield _tools()
     yield _ipset()
     yield _overlay()
 
@@ -68,11 +68,18 @@ def findings(service: "Service") -> Iterator[Finding]:
     yield _drift(service)
 
 
-def _program(package: str, names: tuple[str, ...]) -> Finding:
-    for name in names:
-        if path := shutil.which(name):
-            return Finding("ok", f"{name} is installed: {path}")
-    return Finding("error", f"{' or '.join(names)} is not installed", f"apt-get install {package}")
+def _program(name: str) -> Finding:
+    if path := shutil.which(name):
+        return Finding("ok", f"{name} is installed: {path}")
+    return Finding("error", f"{name} is not installed", f"apt-get install {name}")
+
+
+def _tools() -> Finding:
+    try:
+        found = detect.tools()
+    except NetkitError as err:
+        return Finding("error", err.message, err.hint)
+    return Finding("ok", f"containers run on {found.runtime} under {found.monitor}")
 
 
 def _ipset() -> Finding:

@@ -103,7 +103,8 @@ async def _streamed(request: web.Request, handler: Handler) -> web.StreamRespons
 
 async def end_streams(app: web.Application) -> None:
     """on_shutdown: streams would go on for ever; verbs are waited for."""
-    for task in tuple(app[RUNNING]):
+    running = app[RUNNING]
+    for task in list(running):
         task.cancel()
 
 
@@ -134,6 +135,8 @@ def describe(err: NetkitError) -> dict[str, Any]:
         body |= {"operation": err.operation, "undone": err.undone, "left": err.left}
     if isinstance(err, VerifyError):
         body["diff"] = err.diff
+    if code := getattr(err, "container_exit_code", 0):
+        body["exit_code"] = code  # what `run` is to exit with
     return body
 
 

@@ -15,6 +15,7 @@ from netkit.daemon import clock, listing, shapes, shapes_create
 from netkit.daemon.bodies import CreateBody, UpdateBody
 from netkit.daemon.body import convert
 from netkit.daemon.call import Call, answer, empty, passes_labels, told
+from netkit.daemon.routes_images import plain_name
 from netkit.errors import SpecError, Unsupported
 from netkit.model.spec import Container, Publish
 
@@ -39,7 +40,7 @@ async def create(call: Call) -> web.Response:
     platform = call.text("platform")
     if platform and not platform.startswith("linux"):
         raise Unsupported(f"platform {platform} is not supported", hint="containers are Linux here")
-    image = await asyncio.to_thread(call.service.images.get, body.image)
+    image = await asyncio.to_thread(call.service.images.get, plain_name(body.image))
     request = shapes_create.container(body, image, raw, call.text("name"), _taken(call))
     outcome = await call.change(call.service.create_container, request)
     if call.dry_run:

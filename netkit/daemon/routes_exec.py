@@ -3,16 +3,10 @@
 An exec is known by its id from its making until its container is gone.
 """
 
-import asyncio
 
 from aiohttp import web
 
-from netkit.daemon import hijack
-from netkit.daemon.bodies import ExecBody, ExecStartBody
-from netkit.daemon.call import Call, answer, empty
-from netkit.daemon.pump import carry
-from netkit.daemon.routes_streams import window
-from netkit.errors import Conflict, SpecError
+from netkit.daemon.call import Call
 
 
 async def create(call: Call) -> web.Response:

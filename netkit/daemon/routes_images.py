@@ -1,38 +1,114 @@
 """Images: list, inspect, import from a tar, remove.
 
-A tar is streamed to a file before it is unpacked, so that its size is the disk's matter only.
+A tar is unpacked while it comes in, in a thread of its own that pulls from the connection, so
+that its size is the disk's matter only. Nothing is pulled from registries.
 """
 
 import asyncio
-import tempfile
+import fnmatch
+import re
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from netkit.daemon import shapes_image
-from netkit.daemon.call import Call, answer
-from netkit.errors import Conflict, SpecError, Unsupported
+from netkit.daemon.call import Call, answer, passes_labels
+from netkit.errors import SpecError, Unsupported
+
+if TYPE_CHECKING:
+    from netkit.runtime.images import Image
 
 _FILTERS = frozenset({"reference", "dangling", "label", "before", "since", "until"})
+_OFFICIAL = ("docker.io/library/", "index.docker.io/library/", "docker.io/")
+_REPOSITORY = re.compile(r"[a-z0-9]+([._/:-]+[a-z0-9]+)*")
+_TAG = re.compile(r"\w[\w.-]{0,127}")
 
 
 async def index(call: Call) -> web.Response:
     """GET /images/json."""
-    raise NotImplementedError
+    filters = call.filters(_FILTERS)
+    used = Counter(container.image_id for container in call.service.intent.containers.values())
+    images = await asyncio.to_thread(call.service.images.all)
+    shown = [image for image in images if _passes(image, filters)]
+    return answer([shapes_image.summary(image, used[image.id]) for image in shown])
 
 
 async def show(call: Call) -> web.Response:
     """GET /images/X/json."""
-    raise NotImplementedError
+    image = await asyncio.to_thread(call.service.images.get, plain_name(call.ref))
+    return answer(shapes_image.inspect(image))
 
 
 async def create(call: Call) -> web.Response:
     """POST /images/create?fromSrc=-&repo=&tag=: the body is a tar of a root file system."""
-    raise NotImplementedError
+    if call.text("fromSrc") != "-":
+        wanted = call.text("fromImage") or call.text("fromSrc")
+        raise Unsupported(
+            f"image {wanted} cannot be pulled: netkit has no registry client",
+            hint="netkit image import FILE.tar NAME",
+        )
+    name = _tagged(plain_name(call.text("repo")), call.text("tag"))
+    stream = cast(BinaryIO, _Upload(call.request.content))
+    image = await asyncio.to_thread(call.service.images.import_tar, stream, name)
+    call.service.events.publish("image", "import", image.id, {"name": name})
+    line = msgspec.json.encode({"status": image.id}) + b"\r\n"
+    return web.Response(body=line, content_type="application/json")
 
 
 async def remove(call: Call) -> web.Response:
     """DELETE /images/X."""
-    raise NotImplementedError
+    ref = plain_name(call.ref)
+    before = await asyncio.to_thread(call.service.images.get, ref)
+    if call.dry_run:
+        return answer({"Operations": []})
+    in_use = frozenset(container.image_id for container in call.service.intent.containers.values())
+    # On the engine's thread, so that no container is made of it meanwhile.
+    await call.run(call.service.images.remove, ref, in_use)
+    tagged = shapes_image.tagged(ref)
+    untagged = [tagged] if tagged in before.names and len(before.names) > 1 else list(before.names)
+    gone: list[dict[str, str]] = [{"Untagged": name} for name in untagged]
+    if len(untagged) == len(before.names):
+        gone.append({"Deleted": before.id})
+        call.service.events.publish("image", "delete", before.id, {"name": tagged})
+    return answer(gone)
+
+
+def plain_name(ref: str) -> str:
+    """A name without the registry that clients put before it."""
+    for prefix in _OFFICIAL:
+        ref = ref.removeprefix(prefix)
+    return ref
+
+
+class _Upload:
+    """The body of a request as a file for a thread to read."""
+
+    def __init__(self, content: StreamReader) -> None:
+        self._content = content
+        self._loop = asyncio.get_running_loop()
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; b"" at the end. Raises what the connection raises."""
+        return asyncio.run_coroutine_threadsafe(self._content.read(size), self._loop).result()
+
+
+def _tagged(repository: str, tag: str) -> str:
+    """The full name of an image to be. Raises SpecError."""
+    name, _, own_tag = repository.partition(":")
+    tag = tag or own_tag or "latest"
+    if not _REPOSITORY.fullmatch(name) or not _TAG.fullmatch(tag):
+        raise SpecError(
+            f"invalid image name {repository!r}", hint="lower-case letters and digits, as in box:1.0"
+        )
+    return f"{name}:{tag}"
+
+
+def _passes(image: "Image", filters: Mapping[str, tuple[str, ...]]) -> bool:
+    references = filters.get("reference", ())
+    short = {name.removesuffix(":latest") for name in image.names}
+    named = any(fnmatch.fnmatchcase(name, ref) for name in {*short, *image.names} for ref in references)
+    dangling = not any(value.lower() in {"1", "true"} for value in filters.get("dangling", ()))
+    return dangling and (named or not references) and passes_labels(image.labels, filters.get("label", ()))

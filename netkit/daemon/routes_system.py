@@ -16,6 +16,7 @@ from aiohttp import web
 from netkit.daemon import clock, events, shapes_system
 from netkit.daemon.call import Call, answer
 from netkit.errors import Unsupported
+from netkit.runtime import detect
 
 _STARTED = clock.stamp(time.time())
 _SETTINGS = (
@@ -45,7 +46,7 @@ async def info(call: Call) -> web.Response:
     """GET /info."""
     service = call.service
     counts = Counter(service.state(container_id).status for container_id in service.intent.containers)
-    images, host = len(service.images.list()), await call.run(service.host)
+    images, host = len(service.images.all()), await call.run(service.host)
     return answer(shapes_system.info(_machine(call), host, counts, images))
 
 
@@ -106,7 +107,7 @@ def _machine(call: Call) -> shapes_system.Machine:
         processors=os.cpu_count() or 1,
         memory=pages * size,
         python=platform.python_version(),
-        runtime=getattr(call.service.runtime, "name", "runc"),
+        runtime=detect.tools().name,
         started=_STARTED,
         settings={name: _setting(name) for name in _SETTINGS},
     )

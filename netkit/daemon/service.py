@@ -348,6 +348,7 @@ class Service:
 
     def _note_failure(self, container: Container, err: NetkitError, caller: Caller) -> None:
         """A start that failed leaves nothing running, and its reason with the container."""
+        self.runtime.give_up(container.id)
         code = getattr(err, "container_exit_code", 128)
         end = containers.Ending(exit_code=code, finished=now(), error=err.message)
         if self.container(container.id).running:

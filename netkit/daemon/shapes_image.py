@@ -4,9 +4,11 @@
 ['busybox:latest']
 """
 
+import platform
 from typing import TYPE_CHECKING, Any
 
 from netkit.daemon import clock
+from netkit.daemon.shapes_system import ARCHITECTURES
 
 if TYPE_CHECKING:
     from netkit.runtime.images import Image
@@ -16,7 +18,7 @@ def inspect(image: "Image") -> dict[str, Any]:
     """GET /images/X/json."""
     return {
         "Id": image.id,
-        "RepoTags": [tagged(image.name)],
+        "RepoTags": list(image.names),
         "RepoDigests": [],
         "Parent": "",
         "Comment": "",
@@ -24,7 +26,7 @@ def inspect(image: "Image") -> dict[str, Any]:
         "DockerVersion": "",
         "Author": "",
         "Config": _config(image),
-        "Architecture": image.architecture,
+        "Architecture": _architecture(),
         "Os": "linux",
         "Size": image.size,
         "GraphDriver": {"Name": "overlayfs", "Data": {"LowerDir": ":".join(image.lowers)}},
@@ -38,7 +40,7 @@ def summary(image: "Image", containers: int) -> dict[str, Any]:
     return {
         "Id": image.id,
         "ParentId": "",
-        "RepoTags": [tagged(image.name)],
+        "RepoTags": list(image.names),
         "RepoDigests": [],
         "Created": int(clock.seconds(image.created)),
         "Size": image.size,
@@ -51,6 +53,11 @@ def summary(image: "Image", containers: int) -> dict[str, Any]:
 def tagged(name: str) -> str:
     """A name with its tag: `busybox` is `busybox:latest`."""
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _architecture() -> str:
+    """The machine's own, in Go's words: no other image runs here."""
+    return ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def _config(image: "Image") -> dict[str, Any]:

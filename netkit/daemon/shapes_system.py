@@ -29,12 +29,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, bool] = {}
 
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 def version(machine: Machine) -> dict[str, Any]:
     """GET /version."""
-    architecture = _ARCHITECTURES.get(machine.machine, machine.machine)
+    architecture = ARCHITECTURES.get(machine.machine, machine.machine)
     details = {
         "ApiVersion": spell(API_VERSION),
         "MinAPIVersion": spell(MIN_API_VERSION),

@@ -350,6 +350,7 @@ class Process(Resource, frozen=True):
     config: str
     terminal: bool = False
     stdin: bool = False
+    stdin_once: bool = False
     namespace: str = ""
     rootfs: str = ""
     files: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import datetime
 import os
 import shutil
 import signal as signals
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,11 @@ import msgspec
 from netkit.errors import ApplyError, Conflict, NotFound
 from netkit.kernel.command import run
 from netkit.runtime import detect
+from netkit.runtime.attach import Attachments, AttachSession
+from netkit.runtime.exec import ExecSession, ExecSpec
+from netkit.runtime.exec import start as exec_start
+from netkit.runtime.logs import Line
+from netkit.runtime.logs import read as read_log
 from netkit.runtime.places import Places
 from netkit.runtime.process import CreateError
 
@@ -43,9 +49,44 @@ class Runtime:
 
     def __init__(self, places: Places) -> None:
         self.places = places
+        self._attachments = Attachments(places)
+
+    async def attach(self, container_id: str, *, stdin: bool) -> AttachSession:
+        """The container's streams: at once where it runs, else from its start on."""
+        del stdin  # whoever does not want to write does not
+        running = self.places.runtime_state(container_id).exists()
+        return self._attachments.attach(container_id, running=running)
+
+    async def exec(self, container_id: str, spec: ExecSpec) -> ExecSession:
+        """One more process in the container."""
+        return await exec_start(self.places, container_id, spec)
+
+    def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool,
+        tail: int | None,
+        since: float,
+        until: float | None,
+    ) -> AsyncIterator[Line]:
+        """The container's output as it was written down; times in seconds since the epoch."""
+        return read_log(
+            self.places.folder(container_id) / "ctr.log",
+            follow=follow,
+            tail=tail,
+            since=since,
+            until=until,
+            alive=lambda: self.status(container_id).status in {"created", "running"},
+        )
+
+    def give_up(self, container_id: str) -> None:
+        """The container will not be started: whoever waits for its streams sees their end."""
+        self._attachments.give_up(container_id)
 
     def start(self, container_id: str) -> None:
-        """Let the created process run. Raises StartError."""
+        """Let the created process run, seen by all who attached before. Raises StartError."""
+        self._attachments.connect(container_id)
         done = run(self._argv("start", container_id), check=False)
         if done.code != 0:
             raise StartError(done.stderr.strip().rpartition("msg=")[2].strip('"') or "no reason given")
@@ -93,6 +134,7 @@ class Runtime:
 
     def remove(self, container_id: str) -> None:
         """Forget a container's folder: its log, and what it wrote."""
+        self.give_up(container_id)
         shutil.rmtree(self.places.folder(container_id), ignore_errors=True)
 
     def processes(self, container_id: str, ps_args: str = "-ef") -> tuple[list[str], list[list[str]]]:

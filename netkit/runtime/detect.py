@@ -1,41 +1,65 @@
-"""Which OCI runtime works on this host.
+"""Which container programs this host has: an OCI runtime that works here, and the monitor.
 
-crun is quicker and refuses hosts whose cgroups are a mixture of v1 and v2; runc works on all
-layouts. conmon holds a container's terminal, log and exit code, and survives the daemon.
+crun refuses hosts that mount cgroups v1 and v2 side by side, runc takes both; where only v2 is
+mounted the faster crun is preferred. Nothing is started here: a program that is installed and
+fits the host's layout is taken at its word.
 
-    >>> find()
-    '/usr/sbin/runc'
+    >>> tools().name
+    'runc'
 """
 
 import functools
+import os
 import shutil
-from pathlib import Path
+
+import msgspec
 
 from netkit.errors import Unsupported
 
-_UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec/podman:/usr/lib/podman"
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
+    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO "
+    "SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME "
+    "SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG "
+    "WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()  # by number, linux/capability.h
 
 
-def layout() -> str:
-    """The host's cgroup layout: v2, v1 or hybrid."""
-    if _UNIFIED.exists():
-        return "v2"
-    return "hybrid" if Path("/sys/fs/cgroup/unified/cgroup.controllers").exists() else "v1"
+class Tools(msgspec.Struct, frozen=True):
+    """The programs in use: the runtime's short name and both paths."""
+
+    name: str
+    runtime: str
+    monitor: str
 
 
 @functools.cache
-def find() -> str:
-    """The path of the OCI runtime. Raises Unsupported with the package to install."""
-    wanted = ("crun", "runc") if layout() == "v2" else ("runc",)
-    for name in wanted:
-        if path := shutil.which(name):
+def tools() -> Tools:
+    """The programs to use, found once per process. Raises Unsupported."""
+    wanted = ("crun", "runc") if only_v2() else ("runc",)
+    path = _find(*wanted)
+    monitor = _find("conmon")
+    return Tools(os.path.basename(path), path, monitor)
+
+
+def only_v2() -> bool:
+    """Whether the host mounts cgroup v2 alone."""
+    return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+
+
+@functools.cache
+def capabilities() -> frozenset[str]:
+    """The capabilities that this process can hand on, as `CAP_CHOWN`."""
+    with open("/proc/self/status") as status:
+        fields = dict(line.split(":", 1) for line in status if line.startswith("Cap"))
+    have = int(fields["CapBnd"], 16) & int(fields["CapPrm"], 16)
+    return frozenset(f"CAP_{name}" for bit, name in enumerate(_CAPABILITIES) if have >> bit & 1)
+
+
+def _find(*names: str) -> str:
+    """The first of the programs that is installed."""
+    for name in names:
+        if path := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_PATH}"):
             return path
-    raise Unsupported("no OCI runtime is installed", hint="apt-get install runc")
-
-
-@functools.cache
-def monitor() -> str:
-    """The path of conmon. Raises Unsupported."""
-    if path := shutil.which("conmon"):
-        return path
-    raise Unsupported("conmon is not installed", hint="apt-get install conmon")
+    raise Unsupported(f"{names[-1]} is not installed", hint="apt-get install runc conmon")

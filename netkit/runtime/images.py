@@ -5,7 +5,7 @@ writes goes to its own overlay. Others come from a tar of a root file system. An
 registry, a builder) would add a function that ends in `_adopt`: layers in a folder, metadata beside.
 
     >>> Images(Path("/var/lib/netkit/images")).get("host").lowers
-    ('/var/lib/netkit/images/host',)
+    ('/',)
 """
 
 import datetime
@@ -20,7 +20,6 @@ from typing import BinaryIO
 import msgspec
 
 from netkit.errors import ApplyError, Conflict, NotFound, SpecError
-from netkit.kernel import libc
 from netkit.model.names import nearest
 
 HOST = "host"
@@ -109,26 +108,6 @@ class Images:
             shutil.rmtree(lower, ignore_errors=True)
         return image
 
-    def prepare(self, image: Image) -> None:
-        """Make an image's layers usable as such; the host's root needs a place of its own.
-
-        overlayfs refuses a lower folder that holds the upper one. A bind mount of / has the same
-        folders at another place, without what is mounted below them.
-        """
-        if image.id != self._host().id:
-            return
-        place = self._folder / HOST
-        place.mkdir(parents=True, exist_ok=True, mode=0o711)
-        if place.stat().st_ino != Path("/").stat().st_ino:
-            libc.mount("/", str(place), flags=libc.MS_BIND)
-            libc.mount("none", str(place), flags=libc.MS_PRIVATE)
-
-    def release(self) -> None:
-        """Take back what `prepare` mounted."""
-        place = self._folder / HOST
-        if place.exists() and place.stat().st_ino == Path("/").stat().st_ino:
-            libc.umount(str(place), libc.MNT_DETACH)
-
     def _adopt(self, digest: str, lowers: tuple[str, ...], name: str, size: int) -> Image:
         """Register layers under a name; whatever had the name loses it."""
         tagged = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
@@ -163,11 +142,13 @@ class Images:
         return self._folder / f"{image_id.removeprefix('sha256:')}.json"
 
     def _host(self) -> Image:
+        # overlayfs takes / as the lower folder although the upper one lies within it; what is mounted
+        # below / (proc, other file systems) is not part of it.
         digest = hashlib.sha256(HOST.encode()).hexdigest()
         return Image(
             id=f"sha256:{digest}",
             names=(f"{HOST}:latest",),
-            lowers=(str(self._folder / HOST),),
+            lowers=("/",),
             created="1970-01-01T00:00:00Z",
             command=("/bin/sh",),
         )

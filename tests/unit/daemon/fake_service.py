@@ -18,6 +18,8 @@ from netkit.model.operation import Operation
 from netkit.model.request import NetworkRequest
 from netkit.model.resource import Bridge
 from netkit.model.spec import Host, Intent
+from netkit.runtime.containers import State
+from netkit.runtime.images import Image
 
 TIME = "2026-01-31T12:00:00.000000Z"
 
@@ -27,42 +29,30 @@ class Outcome(msgspec.Struct, frozen=True):
     subject: object = None
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    status: str = "created"
-    pid: int = 0
-    exit_code: int = 0
-    started: str = ""
-    finished: str = ""
-    error: str = ""
-
-
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    id: str = "sha256:" + "ab" * 32
-    name: str = "box"
-    lowers: tuple = ("/images/box",)
-    created: str = TIME
-    size: int = 4096
-    architecture: str = "amd64"
-    env: tuple = ("PATH=/bin", "LANG=C")
-    command: tuple = ("sh",)
-    entrypoint: tuple = ()
-    workdir: str = "/"
-    user: str = ""
-    exposed: tuple = ((80, "tcp"),)
-    labels: dict = msgspec.field(default_factory=lambda: {"from": "image"})
-    stop_signal: str = ""
+def image(**more):
+    shown = {
+        "id": "sha256:" + "ab" * 32,
+        "names": ("box:latest",),
+        "lowers": ("/images/box",),
+        "created": TIME,
+        "env": ("PATH=/bin", "LANG=C"),
+        "command": ("sh",),
+        "exposed": ((80, "tcp"),),
+        "labels": {"from": "image"},
+    }
+    return Image(**{**shown, **more})
 
 
 class Images:
     def __init__(self):
-        self._known = {"box": Image()}
+        self._known = {"box": image()}
 
     def get(self, ref):
         if ref.removesuffix(":latest") not in self._known:
             raise NotFound(f"No such image: {ref}:latest", hint="netkit image import FILE.tar NAME")
         return self._known[ref.removesuffix(":latest")]
 
-    def list(self):
+    def all(self):
         return list(self._known.values())
 
 
@@ -128,7 +118,7 @@ class FakeService:
         container = self.intent.containers[container_id]
         if container.running:
             return State(status="running", pid=42, started=TIME)
-        return State(status="exited" if container.finished else "created", exit_code=container.exit_code)
+        return State("exited" if container.finished else "created", exit_code=container.exit_code)
 
     def tell(self, container, action):
         self.events.publish("container", action, container.id, {"name": container.name})

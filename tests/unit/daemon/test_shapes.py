@@ -20,7 +20,8 @@ from netkit.model.spec import (
     Publish,
     Restart,
 )
-from tests.unit.daemon.fake_service import TIME, Image, State
+from netkit.runtime.containers import State
+from tests.unit.daemon.fake_service import TIME, image
 
 NET = Network(
     id="11" * 32,
@@ -56,7 +57,7 @@ RUNNING = State(status="running", pid=7, started=TIME)
 
 def create(**body):
     data = json.dumps({"Image": "box", **body}).encode()
-    return shapes_create.container(decode(CreateBody, data), Image(**IMAGE), {})
+    return shapes_create.container(decode(CreateBody, data), image(**IMAGE), {})
 
 
 IMAGE = {"entrypoint": ("init",), "user": "www", "workdir": "/srv", "stop_signal": "SIGINT"}
@@ -400,7 +401,7 @@ def test_a_row_of_ps():
     assert row["Status"] == "Up 2 hours"
     assert {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"} in row["Ports"]
     assert {"PrivatePort": 443, "Type": "tcp"} in row["Ports"]
-    assert shapes.summary(DB, INTENT, State(), 0.0)["Names"] == ["/db", "/web/database"]
+    assert shapes.summary(DB, INTENT, State("created"), 0.0)["Names"] == ["/db", "/web/database"]
 
 
 @pytest.mark.parametrize(
