@@ -66,12 +66,22 @@ _FORWARD_RULES = (
     _rule("DROP", _TO_BRIDGE),
 )
 
+# Bridges let addresses of the host's loopback through, for ports published on it; containers may
+# answer what came from there, and no more.
+_GUARD = _rule(
+    "DROP",
+    _FROM_BRIDGE,
+    dst=_LOOPBACK,
+    states=("RELATED", "ESTABLISHED"),
+    invert=frozenset({"states"}),
+)
+
 _SKELETON: tuple[Resource, ...] = (
     *(IpSet(name=name, type=kind, owner=HOST) for name, kind in _SETS.items()),
     Chain(table="filter", name=USER, keep=True, owner=HOST),
     Chain(table="filter", name=FORWARD, rules=_FORWARD_RULES, owner=HOST),
     Chain(table="filter", name=ISOLATE, owner=HOST),
-    Chain(table="filter", name=INPUT, rules=(_rule("DROP", _FROM_BRIDGE, dst=_LOOPBACK),), owner=HOST),
+    Chain(table="filter", name=INPUT, rules=(_GUARD,), owner=HOST),
     Chain(table="nat", name=PUBLISH, owner=HOST),
     Chain(
         table="nat",

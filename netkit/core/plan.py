@@ -10,10 +10,8 @@ takes it; then changes and creations, needs before dependents.
     + create bridge br0 mtu 1500
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
-
-import msgspec
 
 from netkit.errors import PluginError
 from netkit.model.operation import Operation
@@ -61,7 +59,9 @@ def differs(observed: Resource, wanted: Resource) -> bool:
     """Whether the two values of one key describe different states."""
     if observed == wanted:
         return False
-    return wanted.marked or msgspec.structs.replace(observed, owner=wanted.owner) != wanted
+    if type(observed) is not type(wanted):
+        return True
+    return any(True for _ in _differences(observed, wanted))
 
 
 def describe(operations: Iterable[Operation]) -> str:
@@ -76,13 +76,14 @@ def _shared(one: Resource, other: Resource) -> bool:
 
 def _changeable(was: Resource, new: Resource) -> bool:
     """Whether only fields differ that this kind can change in place."""
-    if type(was) is not type(new):
-        return False
-    return all(
-        name in new.changeable or getattr(was, name) == getattr(new, name)
-        for name in new.__struct_fields__
-        if name != "owner" or new.marked
-    )
+    return type(was) is type(new) and all(name in new.changeable for name in _differences(was, new))
+
+
+def _differences(was: Resource, new: Resource) -> Iterator[str]:
+    """The fields that differ, of those that the kernel keeps."""
+    for name in new.__struct_fields__:
+        if name not in new.unseen and getattr(was, name) != getattr(new, name):
+            yield name
 
 
 def _replaced(observed: Resources, wanted: Resources) -> set[Key]:

@@ -201,7 +201,7 @@ class DisconnectBody(Body, frozen=True):
 class ExecBody(Body, frozen=True):
     """POST /containers/{id}/exec."""
 
-    cmd: list[str]
+    cmd: list[str] | str
     attach_stdin: bool = False
     attach_stdout: bool = False
     attach_stderr: bool = False

@@ -20,10 +20,12 @@ from netkit.model.names import nearest
 from netkit.model.request import Caller
 
 if TYPE_CHECKING:
+    from netkit.daemon.execs import Execs
     from netkit.daemon.service import Service
     from netkit.engine.apply import Outcome
 
 SERVICE: "web.AppKey[Service]" = web.AppKey("service")
+EXECS: "web.AppKey[Execs]" = web.AppKey("execs")
 STATE_DIR: web.AppKey[str] = web.AppKey("state_dir")
 _FALSE = ("", "0", "no", "false", "none")
 
@@ -37,6 +39,7 @@ class Call:
 
     def __init__(self, request: web.Request) -> None:
         self.request = request
+        self.app = request.app
         self.service: Service = request.app[SERVICE]
         self.state_dir: str = request.app[STATE_DIR]
         self.caller: Caller = identify(request)

@@ -4,7 +4,7 @@ The session is a container's attach or an exec. It ends when its output ends, wh
 types the detach keys, or when the client goes away; the end of the client's stdin does not end
 it, since the answer to it may be still to come.
 
-    detached = await carry(wire, session, DetachKeys(""))
+    finished = await carry(wire, session, DetachKeys(""))
 """
 
 import asyncio
@@ -32,15 +32,15 @@ class Session(Protocol):
 
 
 async def carry(wire: Wire, session: Session, keys: DetachKeys | None, streams: frozenset[int]) -> bool:
-    """Carry until the end; True where the client detached. Only output of `streams` is sent."""
+    """Carry until the end; False where the client left first. Only output of `streams` is sent."""
     feeding = asyncio.ensure_future(_feed(wire, session, keys))
     sending = asyncio.ensure_future(_send(wire, session, streams))
     try:
         await asyncio.wait({feeding, sending}, return_when=asyncio.FIRST_COMPLETED)
         if feeding.done() and feeding.result():
-            return True
+            return False
         await sending
-        return False
+        return True
     except ConnectionError:
         return False
     finally:

@@ -14,10 +14,11 @@ from aiohttp import web
 from netkit.daemon import clock, listing, shapes, shapes_create
 from netkit.daemon.bodies import CreateBody, UpdateBody
 from netkit.daemon.body import convert
-from netkit.daemon.call import Call, answer, empty, passes_labels, told
+from netkit.daemon.call import EXECS, Call, answer, empty, passes_labels, told
 from netkit.daemon.routes_images import plain_name
 from netkit.errors import SpecError, Unsupported
 from netkit.model.spec import Container, Publish
+from netkit.runtime import users
 
 _CONDITIONS = ("", "not-running", "next-exit", "removed")
 
@@ -42,6 +43,8 @@ async def create(call: Call) -> web.Response:
         raise Unsupported(f"platform {platform} is not supported", hint="containers are Linux here")
     image = await asyncio.to_thread(call.service.images.get, plain_name(body.image))
     request = shapes_create.container(body, image, raw, call.text("name"), _taken(call))
+    who = await asyncio.to_thread(users.resolve, image.lowers, request.user)
+    request = msgspec.structs.replace(request, uid=who.uid, gid=who.gid, groups=who.groups, home=who.home)
     outcome = await call.change(call.service.create_container, request)
     if call.dry_run:
         return told(call, outcome, empty())
@@ -54,6 +57,7 @@ async def show(call: Call) -> web.Response:
     container, intent = service.container(call.ref), service.intent
     state = service.state(container.id)
     body = shapes.inspect(container, intent, state, call.state_dir)
+    body["ExecIDs"] = call.app[EXECS].of(container.id) or None
     if call.flag("size"):
         body |= {"SizeRw": 0, "SizeRootFs": 0}
     return answer(body)

@@ -26,7 +26,7 @@ async def attach(call: Call) -> web.StreamResponse:
     try:
         wire = await hijack.take(call.request, terminal=container.terminal, version=call.version)
         call.service.tell(container, "attach")
-        if await carry(wire, session, keys, streams):
+        if not await carry(wire, session, keys, streams):
             call.service.tell(container, "detach")
     finally:
         await session.close()

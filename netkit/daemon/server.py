@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from netkit.daemon import middleware, routes
-from netkit.daemon.call import SERVICE, STATE_DIR
+from netkit.daemon.call import EXECS, SERVICE, STATE_DIR
+from netkit.daemon.execs import Execs
 from netkit.errors import Conflict, SpecError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def application(service: "Service", state_dir: str) -> web.Application:
     app = web.Application(middlewares=layers, client_max_size=BODY_MAX)
     app[SERVICE] = service
     app[STATE_DIR] = state_dir
+    app[EXECS] = Execs(service)
     app[middleware.RUNNING] = set()
     app.on_shutdown.append(middleware.end_streams)
     app.on_response_prepare.append(middleware.headers)

@@ -131,6 +131,11 @@ def publications(
     return tuple(found)
 
 
+def words(value: list[str] | str) -> tuple[str, ...]:
+    """A command as Docker takes it, a list or one word."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def _host_port(text: str, protocol: str, used: Collection[tuple[str, int]]) -> int:
     """0 for "choose one", a port, or the first free one of a range."""
     if text in {"", "0"}:
@@ -142,15 +147,11 @@ def _host_port(text: str, protocol: str, used: Collection[tuple[str, int]]) -> i
 
 def _command(body: CreateBody, image: "Image") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Command and entrypoint: an own entrypoint, even an empty one, takes the image's away."""
-    command, own = _words(body.cmd), body.entrypoint
-    entrypoint = tuple(image.entrypoint) if own is None else _words(own)
-    if not command and not (own and _words(own)):
+    command, own = words(body.cmd), body.entrypoint
+    entrypoint = tuple(image.entrypoint) if own is None else words(own)
+    if not command and not (own and words(own)):
         command = tuple(image.command)
     return command, () if entrypoint == ("",) else entrypoint
-
-
-def _words(value: list[str] | str) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _env(own: Iterable[str], image: Iterable[str]) -> tuple[str, ...]:

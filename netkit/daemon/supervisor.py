@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from netkit.errors import Conflict, NetkitError, SpecError
+from netkit.errors import Conflict, NetkitError, NotFound, SpecError
 from netkit.model.request import Caller
 from netkit.model.spec import Container
 
@@ -146,6 +146,8 @@ class Supervisor:
             return
         try:
             container = await self._service.call(self._service.ended, container_id, SELF)
+        except NotFound:
+            return  # removed by force, which ended it and settled it in one
         except NetkitError as err:
             log.error("container %s ended and could not be settled: %s", container.name, err)
             return

@@ -87,7 +87,8 @@ class Engine:
         wanted = render(self.intent, host, everything(self.intent))
         operations = plan.diff(self._observe_all(wanted), wanted)
         if operations:
-            scope = [operation.resource for operation in operations]
+            # A replaced resource is in two operations; what is looked for afterwards is the wanted one.
+            scope = list({op.key: op.resource for op in operations}.values())
             touched = {op.key: op.wanted for op in operations if op.wanted is not None}
             self._carry_out(operations, touched, scope, self.intent, self.intent, caller)
         return Outcome(operations)

@@ -29,13 +29,13 @@ class Key(NamedTuple):
 class Resource(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=str.lower):
     """What all resources share.
 
-    `changeable` names the fields that a modify can change in place. `marked` says whether the
-    kernel keeps the owner with the thing; where it does not, owners are not compared.
+    `changeable` names the fields that a modify can change in place, `unseen` those that the kernel
+    does not keep with the thing and that are therefore not compared.
     """
 
     owner: str
     changeable: ClassVar[frozenset[str]] = frozenset()
-    marked: ClassVar[bool] = True
+    unseen: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def kind(self) -> str:
@@ -74,7 +74,7 @@ class Sysctl(Resource, frozen=True):
     value: str
     link: str = ""
     changeable = frozenset({"value", "owner"})
-    marked = False
+    unseen = frozenset({"owner"})
 
     def name_of(self) -> str:
         return self.name
@@ -92,7 +92,7 @@ class Namespace(Resource, frozen=True):
 
     path: str
     changeable = frozenset({"owner"})
-    marked = False
+    unseen = frozenset({"owner"})
 
     def name_of(self) -> str:
         return self.path
@@ -121,7 +121,7 @@ class Adopted(Resource, frozen=True):
 
     name: str
     changeable = frozenset({"owner"})
-    marked = False
+    unseen = frozenset({"owner"})
 
     @property
     def key(self) -> Key:
@@ -158,7 +158,7 @@ class Address(Resource, frozen=True):
     link: str
     cidr: str
     changeable = frozenset({"owner"})
-    marked = False
+    unseen = frozenset({"owner"})
 
     def name_of(self) -> str:
         return f"{self.cidr} dev {self.link}"
@@ -208,7 +208,7 @@ class Route(Resource, frozen=True):
     veth: str
     link: str
     changeable = frozenset({"owner"})
-    marked = False
+    unseen = frozenset({"owner", "veth"})
 
     def name_of(self) -> str:
         return f"default via {self.gateway} dev {self.link} in {self.namespace}"
@@ -317,7 +317,7 @@ class File(Resource, frozen=True):
     path: str
     content: str
     changeable = frozenset({"content", "owner"})
-    marked = False
+    unseen = frozenset({"owner"})
 
     def name_of(self) -> str:
         return self.path
@@ -333,7 +333,7 @@ class Mount(Resource, frozen=True):
     lowers: tuple[str, ...]
     upper: str
     work: str
-    marked = False
+    unseen = frozenset({"owner"})
 
     def name_of(self) -> str:
         return self.target
@@ -354,7 +354,7 @@ class Process(Resource, frozen=True):
     namespace: str = ""
     rootfs: str = ""
     files: tuple[str, ...] = ()
-    marked = False
+    unseen = frozenset({"owner"})
 
     def name_of(self) -> str:
         return self.container

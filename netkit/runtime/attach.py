@@ -25,7 +25,8 @@ _PACKET = 32 * 1024  # conmon reads and writes at most this much at once
 class AttachSession:
     """One client's view of a container's streams. Lives on the event loop that made it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, writes: bool = True) -> None:
+        self._writes = writes
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[socket.socket | None] = self._loop.create_future()
 

@@ -1,33 +1,38 @@
-"""What is done with created containers: start, signal, ask, follow to the end, forget.
+"""The verbs of containers: start, signal, look at, follow, attach, exec, forget.
 
-    runtime = Runtime(Places(state_dir))
-    runtime.start("4f1c…")
-    runtime.status("4f1c…").status
+`Runtime` is one state folder's containers. Making and ending them is the driver's (`process`);
+what is here acts on containers that are there, and reads what they left. Methods that are not
+`async` may block for some ten milliseconds and may be called in any thread; the others belong to
+the event loop.
+
+    runtime = Runtime("/var/lib/netkit")
+    runtime.start(container_id)
+    descriptor = runtime.exit_descriptor(container_id)   # readable once `status` says exited
 """
 
-import datetime
+import asyncio
 import os
 import shutil
-import signal as signals
-from collections.abc import AsyncIterator
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import msgspec
 
-from netkit.errors import ApplyError, Conflict, NotFound
+from netkit.errors import ApplyError, Conflict, SpecError
 from netkit.kernel.command import run
-from netkit.runtime import detect
-from netkit.runtime.attach import Attachments, AttachSession
-from netkit.runtime.exec import ExecSession, ExecSpec
-from netkit.runtime.exec import start as exec_start
-from netkit.runtime.logs import Line
-from netkit.runtime.logs import read as read_log
-from netkit.runtime.places import Places
-from netkit.runtime.process import CreateError
+from netkit.runtime import attach, detect, execution, folder, logs, monitor
+from netkit.runtime.attach import Session
+from netkit.runtime.execution import Command, Execution
+from netkit.runtime.folder import Folder
+
+UNKNOWN_EXIT = 255  # it ended while nobody watched: the host was rebooted, the monitor killed
+_SETTLE_S = 10.0
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a container does: status created, running, exited or dead; times in RFC 3339."""
+    """What a container does: status created, running or exited; times in RFC 3339, UTC, or ""."""
 
     status: str
     pid: int = 0
@@ -38,158 +43,156 @@ class State(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class StartError(CreateError):
-    """The process could not be started."""
-
-    exit_code = 13
-
-
 class Runtime:
-    """The containers of one state folder."""
+    """The containers below one state folder."""
 
-    def __init__(self, places: Places) -> None:
-        self.places = places
-        self._attachments = Attachments(places)
+    def __init__(self, state_dir: str | Path) -> None:
+        self._state_dir = str(state_dir)
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[Session]] = defaultdict(list)
 
-    async def attach(self, container_id: str, *, stdin: bool) -> AttachSession:
-        """The container's streams: at once where it runs, else from its start on."""
-        del stdin  # whoever does not want to write does not
-        running = self.places.runtime_state(container_id).exists()
-        return self._attachments.attach(container_id, running=running)
+    @property
+    def name(self) -> str:
+        """The OCI runtime in use, `runc` or `crun`. Raises Unsupported where there is none."""
+        return detect.tools().name
 
-    async def exec(self, container_id: str, spec: ExecSpec) -> ExecSession:
-        """One more process in the container."""
-        return await exec_start(self.places, container_id, spec)
+    def start(self, container_id: str) -> None:
+        """Let a created container's process go. Raises NotRunnable, ApplyError."""
+        box = self._folder(container_id)
+        self._connect_waiting(box)
+        (box.path / "started").touch()
+        try:
+            monitor.command(detect.tools(), box.runtime_root, ("start", container_id), "start")
+        except BaseException:
+            box.clear("started")
+            raise
+
+    def status(self, container_id: str) -> State:
+        """What it does now, or how it ended. Starts no program."""
+        box = self._folder(container_id)
+        pid = box.process()
+        if not pid and not box.ended() and (watcher := box.monitor()):
+            folder.await_end(watcher, _SETTLE_S)  # it has ended, and is about to be written down
+        started = box.moment("started")
+        if pid:
+            return State("created" if box.unstarted() else "running", pid, started=started)
+        return State(
+            "exited",
+            exit_code=box.exit_code(UNKNOWN_EXIT),
+            started=started,
+            finished=box.moment("exit"),
+            oom=(box.path / "oom").exists(),
+        )
+
+    def exit_descriptor(self, container_id: str) -> int:
+        """A descriptor that becomes readable when the exit code is there; the caller closes it."""
+        return folder.gone_descriptor(self._folder(container_id).monitor())
+
+    def wait(self, container_id: str, timeout_s: float) -> int:
+        """The exit code. Raises ApplyError when the container runs for longer."""
+        if not folder.await_end(self._folder(container_id).monitor(), timeout_s):
+            raise ApplyError(f"container {container_id[:12]} still runs", hint=f"waited {timeout_s:g} s")
+        return self.status(container_id).exit_code
+
+    def signal(self, container_id: str, number: int) -> None:
+        """Send a signal to the first process. Raises Conflict where there is none."""
+        box = self._folder(container_id)
+        pid = box.process()
+        if not pid or not folder.kill(pid, number, box.monitor()):
+            raise Conflict(f"container {container_id[:12]} is not running", hint="start it first")
+
+    def resize(self, container_id: str, height: int, width: int) -> None:
+        """Size the terminal, in characters. Raises Conflict where nothing runs."""
+        attach.resize(self._folder(container_id).path, height, width)
+
+    def pids(self, container_id: str) -> list[int]:
+        """All processes of the container, by the host's numbers."""
+        pid = self._folder(container_id).process()
+        return sorted(_members(pid)) if pid else []
+
+    def processes(self, container_id: str, ps_args: str) -> tuple[list[str], list[list[str]]]:
+        """Column titles and rows of `ps ps_args` for the container's processes."""
+        lines = run(["ps", *ps_args.split()], check=True).stdout.splitlines()
+        titles = lines[0].split()
+        if "PID" not in titles:
+            raise SpecError(f"ps {ps_args} prints no PID column", hint="for example -ef")
+        column, own = titles.index("PID"), {str(pid) for pid in self.pids(container_id)}
+        rows = [line.split(None, len(titles) - 1) for line in lines[1:]]
+        return titles, [row for row in rows if row[column] in own]
+
+    def remove(self, container_id: str) -> None:
+        """Forget a container that has been deleted: its log, its files, its folder."""
+        self.release(container_id)
+        shutil.rmtree(self._folder(container_id).path, ignore_errors=True)
+
+    def sweep(self, known: Collection[str]) -> list[str]:
+        """Remove the folders of containers that nobody knows and that nothing runs in; which ones."""
+        place = Path(self._state_dir, "containers")
+        found = [entry.name for entry in place.iterdir()] if place.is_dir() else []
+        gone = [name for name in found if name not in known and not self._folder(name).anything()]
+        for name in gone:
+            self.remove(name)
+        return gone
+
+    async def attach(self, container_id: str, *, stdin: bool = False) -> Session:
+        """Attach to a container, or to the next run of one that does not run yet.
+
+        `stdin` says that the session writes, which the container must have been made for.
+        """
+        session = Session(writes=stdin)
+        box = self._folder(container_id)
+        with self._lock:
+            if not box.process() or box.unstarted():
+                self._waiting[container_id].append(session)
+                return session
+        await asyncio.to_thread(session.connect, box.path)
+        return session
+
+    def release(self, container_id: str) -> None:
+        """End the sessions that wait for a start which will not come."""
+        with self._lock:
+            waiting = self._waiting.pop(container_id, [])
+        for session in waiting:
+            session.give_up()
+
+    async def execute(self, container_id: str, exec_id: str, command: Command) -> Execution:
+        """Run a program in a running container. Raises NotRunnable, Conflict, ApplyError."""
+        box = self._folder(container_id)
+        if not box.process() or box.unstarted():
+            raise Conflict(f"container {container_id[:12]} is not running", hint="start it first")
+        return await execution.begin(box, exec_id, command)
 
     def logs(
         self,
         container_id: str,
         *,
-        follow: bool,
-        tail: int | None,
-        since: float,
-        until: float | None,
-    ) -> AsyncIterator[Line]:
-        """The container's output as it was written down; times in seconds since the epoch."""
-        return read_log(
-            self.places.folder(container_id) / "ctr.log",
-            follow=follow,
-            tail=tail,
-            since=since,
-            until=until,
-            alive=lambda: self.status(container_id).status in {"created", "running"},
-        )
+        follow: bool = False,
+        tail: int | None = None,
+        since: float = 0.0,
+        until: float | None = None,
+    ) -> AsyncIterator[logs.Line]:
+        """What it printed; with `follow` until it ends. Times in seconds since 1970."""
+        box = self._folder(container_id)
+        wanted = logs.Wanted(tail=tail, since=since, until=until)
+        ended = (lambda: not box.process()) if follow else (lambda: True)
+        return logs.read(box.path / folder.LOG, wanted, ended)
 
-    def give_up(self, container_id: str) -> None:
-        """The container will not be started: whoever waits for its streams sees their end."""
-        self._attachments.give_up(container_id)
+    def _folder(self, container_id: str) -> Folder:
+        return Folder(self._state_dir, container_id)
 
-    def start(self, container_id: str) -> None:
-        """Let the created process run, seen by all who attached before. Raises StartError."""
-        self._attachments.connect(container_id)
-        done = run(self._argv("start", container_id), check=False)
-        if done.code != 0:
-            raise StartError(done.stderr.strip().rpartition("msg=")[2].strip('"') or "no reason given")
-        (self.places.folder(container_id) / "started").write_text(_stamp(datetime.datetime.now(datetime.UTC)))
-
-    def signal(self, container_id: str, number: int) -> None:
-        """Send a signal to the container's first process; one that has ended is no error."""
-        pid = self._pid(container_id)
-        if pid == 0:
-            raise Conflict(f"container {container_id[:12]} is not running", hint="start it first")
-        try:
-            os.kill(pid, signals.Signals(number) if number < 32 else number)
-        except ProcessLookupError:
-            return
-
-    def status(self, container_id: str) -> State:
-        """What it does now; reads files only."""
-        started = self._text(container_id, "started")
-        exit_file = self.places.exit_file(container_id)
-        try:
-            code = int(exit_file.read_text())
-            finished = datetime.datetime.fromtimestamp(exit_file.stat().st_mtime, datetime.UTC)
-            oom = (exit_file.parent / "oom").exists()
-            return State("exited", 0, code, started, _stamp(finished), oom)
-        except (FileNotFoundError, ValueError):
-            pass  # no exit is written: it has not ended, or was never there
-        pid = self._pid(container_id)
-        if pid == 0:
-            return State("dead", exit_code=137, started=started)
-        waiting = (self.places.runtime_state(container_id) / "exec.fifo").exists()
-        return State("created" if waiting else "running", pid, 0, started)
-
-    def exit_descriptor(self, container_id: str) -> int:
-        """A descriptor that becomes readable when the container has ended and its code is written.
-
-        It is the caller's to close.
-        """
-        try:
-            return os.pidfd_open(int(self._text(container_id, "conmon.pid")))
-        except (ValueError, ProcessLookupError):
-            # It has ended already: a pipe nobody holds open is readable at once.
-            reading, writing = os.pipe()
-            os.close(writing)
-            return reading
-
-    def remove(self, container_id: str) -> None:
-        """Forget a container's folder: its log, and what it wrote."""
-        self.give_up(container_id)
-        shutil.rmtree(self.places.folder(container_id), ignore_errors=True)
-
-    def processes(self, container_id: str, ps_args: str = "-ef") -> tuple[list[str], list[list[str]]]:
-        """The titles and rows of `ps` for the container's processes. Raises Conflict, ApplyError."""
-        if self._pid(container_id) == 0:
-            raise Conflict(f"container {container_id[:12]} is not running", hint="start it first")
-        pids = set(run(self._argv("ps", "--format", "json", container_id)).stdout.strip("[]\n ").split(","))
-        lines = run(["ps", *ps_args.split()]).stdout.splitlines()
-        titles = lines[0].split()
-        if "PID" not in titles:
-            raise ApplyError("the columns asked for have no PID", hint="add pid to the ps options")
-        column = titles.index("PID")
-        rows = [line.split(None, len(titles) - 1) for line in lines[1:]]
-        return titles, [row for row in rows if len(row) > column and row[column] in pids]
-
-    def resize(self, container_id: str, height: int, width: int) -> None:
-        """Tell the container's terminal its size, in characters."""
-        self._control(container_id, f"1 {height} {width}\n")
-
-    def _control(self, container_id: str, line: str) -> None:
-        """Write to conmon's control pipe."""
-        path = self.places.folder(container_id) / "ctl"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as err:
-            raise NotFound(f"container {container_id[:12]} has no terminal", hint="is it running?") from err
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
-
-    def _argv(self, *words: str) -> list[str]:
-        return [detect.find(), f"--root={self.places.runtime_root}", *words]
-
-    def _pid(self, container_id: str) -> int:
-        """The first process, or 0: the number must still mean this container's."""
-        try:
-            pid = int(self._text(container_id, "pidfile"))
-            state = msgspec.json.decode(
-                (self.places.runtime_state(container_id) / "state.json").read_bytes()
-            )
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError, ValueError, msgspec.MsgspecError):
-            return 0
-        alive = fields[0] not in {"Z", "X"}
-        return pid if alive and int(fields[19]) == int(state.get("init_process_start", -1)) else 0
-
-    def _text(self, container_id: str, name: str) -> str:
-        try:
-            return (self.places.folder(container_id) / name).read_text().strip()
-        except FileNotFoundError:
-            return ""
+    def _connect_waiting(self, box: Folder) -> None:
+        with self._lock:
+            waiting = self._waiting.pop(box.id, [])
+        for session in waiting:
+            session.connect(box.path)
 
 
-def _stamp(moment: datetime.datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
+def _members(pid: int) -> set[int]:
+    """The processes in a process's cgroup and below it."""
+    root = "/sys/fs/cgroup" if detect.only_v2() else "/sys/fs/cgroup/pids"
+    mine = [line.split(":", 2) for line in folder.read(Path(f"/proc/{pid}/cgroup")).splitlines()]
+    path = next((where for _, kind, where in mine if kind in {"", "pids"}), "")
+    if not path.startswith("/netkit/"):
+        return {pid}
+    places = (Path(place) for place, _, _ in os.walk(root + path))
+    return {int(word) for place in places for word in folder.read(place / "cgroup.procs").split()}

@@ -1,56 +1,65 @@
-"""The driver for the files that are mounted over a container's image: hosts, hostname, resolv.conf.
+"""The driver of the files that are mounted into a container: hosts, hostname, resolv.conf.
 
-They are rewritten in place: the container's mount holds the file itself, not its name.
+A file is rewritten in place, because the container's mount holds its inode: a new file under the
+old name would never be seen inside. Readers may see it half written for a moment; it is written
+with one call, so that the moment is short. The owner cannot be kept with a file; without a scope
+it is told from the folder that the file lies in.
 
-    FileDriver(Places(state_dir)).create(File(path="…/hosts", content="127.0.0.1 localhost\\n", owner="…"))
+    driver = FileDriver("/var/lib/netkit")
 """
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from netkit.errors import ApplyError
 from netkit.kernel.driver import OneByOne
-from netkit.model.paths import FILES
+from netkit.model import paths
 from netkit.model.resource import File, Resource
-from netkit.runtime.places import Places
 
 
 class FileDriver(OneByOne):
-    """Files below the folders of containers."""
+    """The hands for `File`."""
 
     kinds = frozenset({"file"})
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, state_dir: str | Path) -> None:
+        self._containers = Path(state_dir, "containers")
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
-        if scope is None:
-            folders = sorted(self._places.containers.iterdir())
-            paths = [str(folder / name) for folder in folders for name in FILES]
-        else:
-            paths = [resource.name_of() for resource in scope]
-        return filter(None, map(_read, paths))
+        wished = self._all() if scope is None else ((Path(each.name_of()), each.owner) for each in scope)
+        for path, owner in wished:
+            try:
+                content = path.read_text(errors="surrogateescape")
+            except FileNotFoundError:
+                continue
+            yield File(path=str(path), content=content, owner=owner)
 
     def create(self, wanted: Resource) -> None:
-        if not isinstance(wanted, File):
-            raise TypeError(f"not a file: {wanted!r}")
-        path = Path(wanted.path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
-            path.write_text(wanted.content)
-            path.chmod(0o644)
-        except OSError as err:
-            raise ApplyError(f"cannot write {path}: {err.strerror}", hint="is the disk full?") from err
+        assert isinstance(wanted, File)
+        os.makedirs(os.path.dirname(wanted.path), exist_ok=True)
+        _write(wanted)
 
     def modify(self, observed: Resource, wanted: Resource) -> None:
-        self.create(wanted)
+        assert isinstance(wanted, File)
+        _write(wanted)
 
     def delete(self, observed: Resource) -> None:
         Path(observed.name_of()).unlink(missing_ok=True)
 
+    def _all(self) -> Iterator[tuple[Path, str]]:
+        for folder in sorted(self._containers.iterdir()) if self._containers.is_dir() else ():
+            for name in paths.FILES:
+                yield folder / name, f"container/{folder.name[:12]}"
 
-def _read(path: str) -> File | None:
+
+def _write(wanted: File) -> None:
+    """Over the old content, then cut: at no time is the file empty for longer than it takes to say."""
+    data = wanted.content.encode(errors="surrogateescape")
+    descriptor = os.open(wanted.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
-        return File(path=path, content=Path(path).read_text(errors="replace"), owner="")
-    except FileNotFoundError:
-        return None
+        written = 0
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
+        os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)

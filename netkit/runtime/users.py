@@ -1,50 +1,70 @@
-"""Who a container runs as: names looked up in the image's own passwd and group files.
+"""Who a container's user is: names to numbers, by the image's own /etc/passwd and /etc/group.
 
-    >>> resolve(("/images/box",), "nobody").uid
-    65534
+The host's users have nothing to do with it. Nothing outside the given roots is read, whatever
+links an image has.
+
+    >>> resolve(("/images/web/rootfs",), "www:www").uid
+    33
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from netkit.errors import SpecError
+from netkit.runtime.rootpath import inside
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Numbers for a user, and the home folder."""
+    """Numbers, supplementary groups, and the home folder."""
 
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
-    home: str = "/root"
+    home: str = "/"
 
 
-def resolve(lowers: Sequence[str], user: str) -> Identity:
-    """`name`, `uid`, either with `:group`, as numbers. Raises SpecError for a name not there."""
+def resolve(roots: Sequence[str], user: str) -> Identity:
+    """Read `user`, `uid`, `user:group` or `uid:gid`; "" is root. `roots` are layers, top first.
+
+    A number need not be known, a name must. Without a group it has its own, and those that list
+    it. Raises SpecError.
+    """
     name, _, group = user.partition(":")
-    rows = list(_rows(lowers, "passwd"))
-    name = name or "0"
-    row = next((r for r in rows if len(r) > 5 and name in {r[0], r[2]}), None)
-    if row is None and not name.isdigit():
-        raise SpecError(f"no user {name!r} in the image's /etc/passwd", hint="give a number, or add it")
-    uid = int(row[2]) if row else int(name)
-    gid = int(row[3]) if row else 0
-    groups = list(_rows(lowers, "group"))
+    entry = _find(_entries(roots, "etc/passwd", 7), name or "0", "user", "passwd")
+    uid = int(entry[2]) if entry else int(name)
+    home = entry[5] if entry and entry[5] else "/"
     if group:
-        found = next((g for g in groups if len(g) > 2 and group in {g[0], g[2]}), None)
-        if found is None and not group.isdigit():
-            raise SpecError(f"no group {group!r} in the image's /etc/group", hint="give a number, or add it")
-        return Identity(uid, int(found[2]) if found else int(group), (), row[5] if row else "/")
-    more = tuple(int(g[2]) for g in groups if row and len(g) > 3 and row[0] in g[3].split(","))
-    return Identity(uid, gid, more, row[5] if row else "/")
+        found = _find(_entries(roots, "etc/group", 4), group, "group", "group")
+        return Identity(uid, int(found[2]) if found else int(group), (), home)
+    gid = int(entry[3]) if entry else 0
+    return Identity(uid, gid, _groups_of(roots, entry[0]) if entry else (), home)
 
 
-def _rows(lowers: Sequence[str], name: str) -> Iterator[list[str]]:
-    """The fields of the topmost layer's /etc/NAME that is a plain file."""
-    for lower in lowers:
-        path = Path(lower) / "etc" / name
-        if path.is_file() and not path.is_symlink():
-            yield from (line.split(":") for line in path.read_text(errors="replace").splitlines())
+def _groups_of(roots: Sequence[str], name: str) -> tuple[int, ...]:
+    found = {int(entry[2]) for entry in _entries(roots, "etc/group", 4) if name in entry[3].split(",")}
+    return tuple(sorted(found))
+
+
+def _find(entries: Iterable[list[str]], wanted: str, what: str, file: str) -> list[str]:
+    """The entry of a name or number; [] for a number that nobody has. Raises SpecError for a name."""
+    rows = list(entries)
+    for row in rows:
+        if row[0] == wanted:
+            return row
+    if wanted.isdigit():
+        return next((row for row in rows if int(row[2]) == int(wanted)), [])
+    raise SpecError(
+        f"unable to find {what} {wanted}: no matching entries in {file} file",
+        hint="the image's own names count, or use a number",
+    )
+
+
+def _entries(roots: Sequence[str], file: str, fields: int) -> Iterator[list[str]]:
+    """The rows of the first root that has the file."""
+    for root in roots:
+        path = inside(root, file)
+        if path.is_file():
+            rows = (line.split(":") for line in path.read_text(errors="replace").splitlines())
+            yield from (row for row in rows if len(row) >= fields and row[2].isdigit())
             return
