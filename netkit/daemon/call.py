@@ -15,7 +15,7 @@ from aiohttp import web
 
 from netkit.daemon import body, shapes
 from netkit.daemon.caller import identify
-from netkit.errors import SpecError
+from netkit.errors import NotFound, SpecError
 from netkit.model.names import nearest
 from netkit.model.request import Caller
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from netkit.daemon.execs import Execs
     from netkit.daemon.service import Service
     from netkit.engine.apply import Outcome
+    from netkit.model.spec import Container
+    from netkit.runtime.containers import State
 
 SERVICE: "web.AppKey[Service]" = web.AppKey("service")
 EXECS: "web.AppKey[Execs]" = web.AppKey("execs")
@@ -94,6 +96,13 @@ class Call:
             if name not in known:
                 raise SpecError(f"invalid filter {name!r}", hint=nearest(name, known))
         return {name: tuple(_values(values)) for name, values in raw.items()}
+
+    def state(self, container: "Container") -> "State":
+        """What a container does now. Raises NotFound where it has just been removed. Any thread."""
+        try:
+            return self.service.state(container.id)
+        except KeyError as err:
+            raise NotFound(f"no such container: {container.name}", hint="it has just been removed") from err
 
     async def body(self, kind: type[Kind]) -> Kind:
         """The JSON body, typed. Raises SpecError, Unsupported."""

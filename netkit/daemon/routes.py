@@ -59,6 +59,7 @@ IMAGES = (
     Route("GET", "/images/json", routes_images.index),
     Route("POST", "/images/create", routes_images.create),
     Route("GET", f"{_IMAGE}/json", routes_images.show),
+    Route("POST", f"{_IMAGE}/tag", routes_images.tag),
     Route("DELETE", _IMAGE, routes_images.remove),
 )
 
@@ -128,7 +129,6 @@ NOT_YET = tuple(
         ("GET", f"{_IMAGE}/history"),
         ("GET", f"{_IMAGE}/get"),
         ("POST", f"{_IMAGE}/push"),
-        ("POST", f"{_IMAGE}/tag"),
         ("GET", "/distribution/{ref:.+}/json"),
         ("POST", "/volumes/create"),
         ("POST", "/volumes/prune"),

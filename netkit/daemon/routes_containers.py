@@ -4,6 +4,7 @@ Handlers only translate. What streams (attach, logs) is in `routes_streams`.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from netkit.daemon.bodies import CreateBody, UpdateBody
 from netkit.daemon.body import convert
 from netkit.daemon.call import EXECS, Call, answer, empty, passes_labels, told
 from netkit.daemon.routes_images import plain_name
-from netkit.errors import SpecError, Unsupported
+from netkit.errors import NotFound, SpecError, Unsupported
 from netkit.model.spec import Container, Publish
 from netkit.runtime import users
 
@@ -28,7 +29,9 @@ async def index(call: Call) -> web.Response:
     filters, limit = call.filters(listing.FILTERS), int(call.number("limit", 0))
     listing.check(filters)
     everything = call.flag("all") or limit > 0 or listing.wants_stopped(filters)
-    rows = [row for row in _rows(call, everything, call.flag("size")) if _shown(call, row, filters)]
+    # States are read from files: not on the event loop, there may be a thousand containers.
+    every = await asyncio.to_thread(lambda: list(_rows(call, everything, call.flag("size"))))
+    rows = [row for row in every if _shown(call, row, filters)]
     for row in rows:
         row.pop("ExitCode")
     return answer(rows[:limit] if limit > 0 else rows)
@@ -43,7 +46,7 @@ async def create(call: Call) -> web.Response:
         raise Unsupported(f"platform {platform} is not supported", hint="containers are Linux here")
     image = await asyncio.to_thread(call.service.images.get, plain_name(body.image))
     request = shapes_create.container(body, image, raw, call.text("name"), _taken(call))
-    who = await asyncio.to_thread(users.resolve, image.lowers, request.user)
+    who = await asyncio.to_thread(users.resolve, image.lowers, request.user or "0")
     request = msgspec.structs.replace(request, uid=who.uid, gid=who.gid, groups=who.groups, home=who.home)
     outcome = await call.change(call.service.create_container, request)
     if call.dry_run:
@@ -55,7 +58,7 @@ async def show(call: Call) -> web.Response:
     """GET /containers/X/json."""
     service = call.service
     container, intent = service.container(call.ref), service.intent
-    state = service.state(container.id)
+    state = await asyncio.to_thread(call.state, container)
     body = shapes.inspect(container, intent, state, call.state_dir)
     body["ExecIDs"] = call.app[EXECS].of(container.id) or None
     if call.flag("size"):
@@ -156,11 +159,12 @@ async def wait(call: Call) -> web.StreamResponse:
 
 
 def _rows(call: Call, everything: bool, sized: bool) -> Iterator[dict[str, Any]]:
-    service, now = call.service, time.time()
-    intent = service.intent
+    intent, now = call.service.intent, time.time()
     for container in sorted(intent.containers.values(), key=lambda item: item.created, reverse=True):
-        if everything or container.running:
-            state = service.state(container.id)
+        if not (everything or container.running):
+            continue
+        with contextlib.suppress(NotFound):
+            state = call.state(container)
             row = shapes.summary(container, intent, state, now) | {"ExitCode": state.exit_code}
             yield row | {"SizeRw": 0, "SizeRootFs": 0} if sized else row
 

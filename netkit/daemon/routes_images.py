@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import StreamReader, web
 
 from netkit.daemon import shapes_image
-from netkit.daemon.call import Call, answer, passes_labels
+from netkit.daemon.call import Call, answer, empty, passes_labels
 from netkit.errors import SpecError, Unsupported
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ async def create(call: Call) -> web.Response:
             hint="netkit image import FILE.tar NAME",
         )
     name = _tagged(plain_name(call.text("repo")), call.text("tag"))
+    changes = call.request.query.getall("changes", [])
     stream = cast(BinaryIO, _Upload(call.request.content))
-    image = await asyncio.to_thread(call.service.images.import_tar, stream, name)
+    image = await asyncio.to_thread(call.service.images.import_tar, stream, name, changes)
     call.service.events.publish("image", "import", image.id, {"name": name})
     line = msgspec.json.encode({"status": image.id}) + b"\r\n"
     return web.Response(body=line, content_type="application/json")
@@ -61,19 +62,25 @@ async def create(call: Call) -> web.Response:
 async def remove(call: Call) -> web.Response:
     """DELETE /images/X."""
     ref = plain_name(call.ref)
-    before = await asyncio.to_thread(call.service.images.get, ref)
     if call.dry_run:
+        await asyncio.to_thread(call.service.images.get, ref)
         return answer({"Operations": []})
-    in_use = frozenset(container.image_id for container in call.service.intent.containers.values())
+    in_use = {container.image_id for container in call.service.intent.containers.values()}
     # On the engine's thread, so that no container is made of it meanwhile.
-    await call.run(call.service.images.remove, ref, in_use)
-    tagged = shapes_image.tagged(ref)
-    untagged = [tagged] if tagged in before.names and len(before.names) > 1 else list(before.names)
-    gone: list[dict[str, str]] = [{"Untagged": name} for name in untagged]
-    if len(untagged) == len(before.names):
-        gone.append({"Deleted": before.id})
-        call.service.events.publish("image", "delete", before.id, {"name": tagged})
+    untagged, deleted = await call.run(call.service.images.remove, ref, in_use)
+    gone = [{"Untagged": name} for name in untagged]
+    if deleted:
+        gone.append({"Deleted": deleted})
+        call.service.events.publish("image", "delete", deleted, {"name": ref})
     return answer(gone)
+
+
+async def tag(call: Call) -> web.Response:
+    """POST /images/X/tag?repo=&tag=."""
+    name = _tagged(plain_name(call.text("repo")), call.text("tag"))
+    image = await asyncio.to_thread(call.service.images.tag, plain_name(call.ref), name)
+    call.service.events.publish("image", "tag", image.id, {"name": name})
+    return empty(201)
 
 
 def plain_name(ref: str) -> str:

@@ -4,6 +4,8 @@ A path that Docker has and netkit has not is answered with 501 and a word on it;
 503 that its clients know; any other path with 404.
 """
 
+import asyncio
+import contextlib
 import os
 import platform
 import time
@@ -15,7 +17,7 @@ from aiohttp import web
 
 from netkit.daemon import clock, events, shapes_system
 from netkit.daemon.call import Call, answer
-from netkit.errors import Unsupported
+from netkit.errors import NotFound, Unsupported
 from netkit.runtime import detect
 
 _STARTED = clock.stamp(time.time())
@@ -45,7 +47,7 @@ async def version(call: Call) -> web.Response:
 async def info(call: Call) -> web.Response:
     """GET /info."""
     service = call.service
-    counts = Counter(service.state(container_id).status for container_id in service.intent.containers)
+    counts = await asyncio.to_thread(_counts, call)
     images, host = len(service.images.all()), await call.run(service.host)
     return answer(shapes_system.info(_machine(call), host, counts, images))
 
@@ -89,6 +91,15 @@ async def not_yet(call: Call) -> web.Response:
         f"{call.request.method} {call.request.path} is not supported by netkit",
         hint="netkit does containers and their networks",
     )
+
+
+def _counts(call: Call) -> Counter[str]:
+    """Containers by status."""
+    counts: Counter[str] = Counter()
+    for container in call.service.intent.containers.values():
+        with contextlib.suppress(NotFound):
+            counts[call.state(container).status] += 1
+    return counts
 
 
 def _moment(text: str, now: float) -> float | None:

@@ -4,11 +4,9 @@
 ['busybox:latest']
 """
 
-import platform
 from typing import TYPE_CHECKING, Any
 
 from netkit.daemon import clock
-from netkit.daemon.shapes_system import ARCHITECTURES
 
 if TYPE_CHECKING:
     from netkit.runtime.images import Image
@@ -26,7 +24,7 @@ def inspect(image: "Image") -> dict[str, Any]:
         "DockerVersion": "",
         "Author": "",
         "Config": _config(image),
-        "Architecture": _architecture(),
+        "Architecture": image.architecture,
         "Os": "linux",
         "Size": image.size,
         "GraphDriver": {"Name": "overlayfs", "Data": {"LowerDir": ":".join(image.lowers)}},
@@ -48,16 +46,6 @@ def summary(image: "Image", containers: int) -> dict[str, Any]:
         "Labels": dict(image.labels) or None,
         "Containers": containers,
     }
-
-
-def tagged(name: str) -> str:
-    """A name with its tag: `busybox` is `busybox:latest`."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
-def _architecture() -> str:
-    """The machine's own, in Go's words: no other image runs here."""
-    return ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def _config(image: "Image") -> dict[str, Any]:

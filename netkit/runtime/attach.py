@@ -1,127 +1,123 @@
-"""A container's standard streams, live: through the socket that its conmon keeps.
+"""Being connected to a process through its monitor: what it prints, its stdin, its window.
 
-Clients attach before they start a container, so that no output is lost. Until it is created there
-is no socket; such a session waits, and `Attachments.connect` gives it one between creation and
-start. Source: conmon's `attach` socket, SOCK_SEQPACKET, each packet led by a byte for its stream.
+The monitor's socket is SOCK_SEQPACKET. Each packet that it sends begins with the number of the
+stream (2 stdout, 3 stderr; a terminal has only stdout); what it gets goes to stdin as it is, at
+most 32 KiB in a packet, and shutting down our sending side is the end of stdin.
 
-    session = await attachments.attach("4f1c…", stdin=True)
-    async for stream, data in session.output(): …
+    0        1
+    +--------+-----------
+    | stream | bytes …
+    +--------+-----------
+
+A session may be made before there is a process: it is connected when there is one, in time for
+its first byte. Sessions belong to an event loop; connecting may happen in any thread.
 """
 
 import asyncio
-import contextlib
+import os
 import socket
-import threading
-from collections import defaultdict
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-from netkit.errors import ApplyError
-from netkit.runtime.places import Places
+from netkit.errors import Conflict
 
-_STREAMS = {2: 1, 3: 2}  # conmon's numbers for stdout and stderr → Docker's
-_PACKET = 32 * 1024  # conmon reads and writes at most this much at once
+_PACKET_BYTES = 8 * 1024
+_RECEIVE_BYTES = 64 * 1024
+_STREAMS = {2: 1, 3: 2}  # the monitor's numbers to file descriptors'
+_CONNECT_S = 10.0
 
 
-class AttachSession:
-    """One client's view of a container's streams. Lives on the event loop that made it."""
+class Session:
+    """Both directions of one attachment; one that does not write leaves stdin to others."""
 
     def __init__(self, *, writes: bool = True) -> None:
         self._writes = writes
         self._loop = asyncio.get_running_loop()
-        self._ready: asyncio.Future[socket.socket | None] = self._loop.create_future()
+        self._connected: asyncio.Future[socket.socket | None] = self._loop.create_future()
 
-    def settle(self, sock: socket.socket | None) -> None:
-        """Give the session its socket, or None where the container never came to be. Any thread."""
-        self._loop.call_soon_threadsafe(self._settle, sock)
+    def connect(self, folder: Path) -> None:
+        """Connect to the monitor whose socket lies in `folder`. Any thread. Raises OSError."""
+        link = connect(folder)
+        self._tell(link)
+
+    def give_up(self) -> None:
+        """There will be no process: the output ends. Any thread."""
+        self._tell(None)
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Chunks with their stream, 1 or 2, until the container has closed them."""
-        sock = await asyncio.shield(self._ready)
-        if sock is None:
-            return
-        while True:
+        """Chunks with their stream, 1 or 2, until the process has closed them."""
+        link = await asyncio.shield(self._connected)
+        while link is not None and link.fileno() >= 0:
             try:
-                packet = await self._loop.sock_recv(sock, _PACKET + 1)
+                packet = await self._loop.sock_recv(link, _RECEIVE_BYTES)
             except ConnectionError:
                 return
             if not packet:
                 return
-            if stream := _STREAMS.get(packet[0]):
-                yield stream, packet[1:]
+            yield _STREAMS.get(packet[0], 1), packet[1:]
 
     async def write(self, data: bytes) -> None:
-        """To stdin. Raises OSError where nobody reads any more."""
-        sock = await asyncio.shield(self._ready)
-        for start in range(0, len(data) if sock else 0, _PACKET):
-            await self._loop.sock_sendall(_given(sock), data[start : start + _PACKET])
+        """To stdin; waits while nobody reads it. Raises OSError where it is closed."""
+        if not self._writes:
+            return
+        link = await asyncio.shield(self._connected)
+        if link is None:
+            raise BrokenPipeError("the process is not running")
+        for start in range(0, len(data), _PACKET_BYTES):
+            await self._loop.sock_sendall(link, data[start : start + _PACKET_BYTES])
 
     async def close_stdin(self) -> None:
-        """The end of stdin."""
-        sock = await asyncio.shield(self._ready)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
+        """The end of stdin. Raises OSError where there is nobody any more."""
+        link = await asyncio.shield(self._connected)
+        if link is not None and self._writes:
+            link.shutdown(socket.SHUT_WR)
 
     async def close(self) -> None:
-        """Let go; the container goes on."""
-        if not self._ready.done():
-            self._ready.set_result(None)
-        elif sock := self._ready.result():
-            sock.close()
+        """Leave; the process goes on."""
+        if not self._connected.done():
+            self._connected.set_result(None)
+        elif link := self._connected.result():
+            link.close()
 
-    def _settle(self, sock: socket.socket | None) -> None:
-        if not self._ready.done():
-            self._ready.set_result(sock)
-        elif sock is not None:
-            sock.close()
-
-
-class Attachments:
-    """The sessions that wait for their containers, and the way to a running one's socket."""
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._lock = threading.Lock()
-        self._waiting: dict[str, list[AttachSession]] = defaultdict(list)
-
-    def attach(self, container_id: str, *, running: bool) -> AttachSession:
-        """A session with a running container, or with one that will be started. On the loop."""
-        session = AttachSession()
-        if running:
-            session.settle(self._connected(container_id))
-        else:
-            with self._lock:
-                self._waiting[container_id].append(session)
-        return session
-
-    def connect(self, container_id: str) -> None:
-        """The container has been created and not started: connect those who wait. Any thread."""
-        with self._lock:
-            sessions = self._waiting.pop(container_id, [])
-        for session in sessions:
-            session.settle(self._connected(container_id))
-
-    def give_up(self, container_id: str) -> None:
-        """The container will not run: those who wait see the end. Any thread."""
-        with self._lock:
-            sessions = self._waiting.pop(container_id, [])
-        for session in sessions:
-            session.settle(None)
-
-    def _connected(self, container_id: str) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    def _tell(self, link: socket.socket | None) -> None:
+        """Settle on the session's own loop; where that is closed nobody waits any more."""
         try:
-            sock.connect(str(self._places.sockets(container_id) / "attach"))
-        except OSError as err:
-            sock.close()
-            raise ApplyError(
-                f"cannot attach to container {container_id[:12]}: {err.strerror}", hint="has it just ended?"
-            ) from err
-        sock.setblocking(False)
-        return sock
+            self._loop.call_soon_threadsafe(self._settle, link)
+        except RuntimeError:
+            if link is not None:
+                link.close()
+
+    def _settle(self, link: socket.socket | None) -> None:
+        if not self._connected.done():
+            self._connected.set_result(link)
+        elif link is not None:
+            link.close()
 
 
-def _given(sock: socket.socket | None) -> socket.socket:
-    if sock is None:
-        raise BrokenPipeError("the container never ran")
-    return sock
+def connect(folder: Path) -> socket.socket:
+    """A non-blocking socket to the monitor; the path may be of any length. Raises OSError."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        link.settimeout(_CONNECT_S)
+        # Socket addresses have at most 107 bytes; the way through /proc is always short.
+        link.connect(f"/proc/self/fd/{descriptor}/attach")
+    except BaseException:
+        link.close()
+        raise
+    finally:
+        os.close(descriptor)
+    link.setblocking(False)
+    return link
+
+
+def resize(folder: Path, height: int, width: int) -> None:
+    """Tell the size of the client's window, in characters. Raises Conflict where nobody listens."""
+    try:
+        descriptor = os.open(folder / "ctl", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as err:
+        raise Conflict("there is no running process to resize", hint="start it first") from err
+    try:
+        os.write(descriptor, f"1 {height} {width}\n".encode())
+    finally:
+        os.close(descriptor)

@@ -5,27 +5,26 @@ what is here acts on containers that are there, and reads what they left. Method
 `async` may block for some ten milliseconds and may be called in any thread; the others belong to
 the event loop.
 
-    runtime = Runtime("/var/lib/netkit")
+    runtime = Runtime(Places("/var/lib/netkit"))
     runtime.start(container_id)
     descriptor = runtime.exit_descriptor(container_id)   # readable once `status` says exited
 """
 
 import asyncio
-import os
 import shutil
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
-from pathlib import Path
 
 import msgspec
 
 from netkit.errors import ApplyError, Conflict, SpecError
 from netkit.kernel.command import run
-from netkit.runtime import attach, detect, execution, folder, logs, monitor
+from netkit.runtime import attach, cgroup, detect, execution, folder, logs, monitor
 from netkit.runtime.attach import Session
 from netkit.runtime.execution import Command, Execution
 from netkit.runtime.folder import Folder
+from netkit.runtime.places import Places
 
 UNKNOWN_EXIT = 255  # it ended while nobody watched: the host was rebooted, the monitor killed
 _SETTLE_S = 10.0
@@ -46,8 +45,8 @@ class State(msgspec.Struct, frozen=True):
 class Runtime:
     """The containers below one state folder."""
 
-    def __init__(self, state_dir: str | Path) -> None:
-        self._state_dir = str(state_dir)
+    def __init__(self, places: Places) -> None:
+        self._places = places
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Session]] = defaultdict(list)
 
@@ -107,8 +106,8 @@ class Runtime:
 
     def pids(self, container_id: str) -> list[int]:
         """All processes of the container, by the host's numbers."""
-        pid = self._folder(container_id).process()
-        return sorted(_members(pid)) if pid else []
+        box = self._folder(container_id)
+        return sorted(cgroup.members(box.cgroup())) if box.process() else []
 
     def processes(self, container_id: str, ps_args: str) -> tuple[list[str], list[list[str]]]:
         """Column titles and rows of `ps ps_args` for the container's processes."""
@@ -122,12 +121,12 @@ class Runtime:
 
     def remove(self, container_id: str) -> None:
         """Forget a container that has been deleted: its log, its files, its folder."""
-        self.release(container_id)
+        self.give_up(container_id)
         shutil.rmtree(self._folder(container_id).path, ignore_errors=True)
 
     def sweep(self, known: Collection[str]) -> list[str]:
         """Remove the folders of containers that nobody knows and that nothing runs in; which ones."""
-        place = Path(self._state_dir, "containers")
+        place = self._places.containers
         found = [entry.name for entry in place.iterdir()] if place.is_dir() else []
         gone = [name for name in found if name not in known and not self._folder(name).anything()]
         for name in gone:
@@ -148,7 +147,7 @@ class Runtime:
         await asyncio.to_thread(session.connect, box.path)
         return session
 
-    def release(self, container_id: str) -> None:
+    def give_up(self, container_id: str) -> None:
         """End the sessions that wait for a start which will not come."""
         with self._lock:
             waiting = self._waiting.pop(container_id, [])
@@ -178,21 +177,10 @@ class Runtime:
         return logs.read(box.path / folder.LOG, wanted, ended)
 
     def _folder(self, container_id: str) -> Folder:
-        return Folder(self._state_dir, container_id)
+        return Folder(self._places, container_id)
 
     def _connect_waiting(self, box: Folder) -> None:
         with self._lock:
             waiting = self._waiting.pop(box.id, [])
         for session in waiting:
             session.connect(box.path)
-
-
-def _members(pid: int) -> set[int]:
-    """The processes in a process's cgroup and below it."""
-    root = "/sys/fs/cgroup" if detect.only_v2() else "/sys/fs/cgroup/pids"
-    mine = [line.split(":", 2) for line in folder.read(Path(f"/proc/{pid}/cgroup")).splitlines()]
-    path = next((where for _, kind, where in mine if kind in {"", "pids"}), "")
-    if not path.startswith("/netkit/"):
-        return {pid}
-    places = (Path(place) for place, _, _ in os.walk(root + path))
-    return {int(word) for place in places for word in folder.read(place / "cgroup.procs").split()}

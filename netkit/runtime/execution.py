@@ -108,7 +108,9 @@ def process(base: dict[str, Any], command: Command, rootfs: Path) -> dict[str, A
         who = users.resolve((str(rootfs),), command.user)
         spec["user"] = {"uid": who.uid, "gid": who.gid, "additionalGids": list(who.groups)}
         words = [word for word in words if not word.startswith("HOME=")] + [f"HOME={who.home}"]
-    spec["env"] = [f"{key}={value}" for key, value in dict(w.split("=", 1) for w in words if "=" in w).items()]
+    spec["env"] = [
+        f"{key}={value}" for key, value in dict(w.split("=", 1) for w in words if "=" in w).items()
+    ]
     spec["cwd"] = command.workdir or base["cwd"]
     spec["capabilities"] = _capabilities(base, command, spec["user"]["uid"])
     return spec

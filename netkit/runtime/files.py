@@ -5,7 +5,7 @@ old name would never be seen inside. Readers may see it half written for a momen
 with one call, so that the moment is short. The owner cannot be kept with a file; without a scope
 it is told from the folder that the file lies in.
 
-    driver = FileDriver("/var/lib/netkit")
+    driver = FileDriver(Places("/var/lib/netkit"))
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 from netkit.kernel.driver import OneByOne
 from netkit.model import paths
 from netkit.model.resource import File, Resource
+from netkit.runtime.places import Places
 
 
 class FileDriver(OneByOne):
@@ -22,8 +23,8 @@ class FileDriver(OneByOne):
 
     kinds = frozenset({"file"})
 
-    def __init__(self, state_dir: str | Path) -> None:
-        self._containers = Path(state_dir, "containers")
+    def __init__(self, places: Places) -> None:
+        self._containers = places.containers
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         wished = self._all() if scope is None else ((Path(each.name_of()), each.owner) for each in scope)
@@ -61,5 +62,6 @@ def _write(wanted: File) -> None:
         while written < len(data):
             written += os.write(descriptor, data[written:])
         os.ftruncate(descriptor, len(data))
+        os.fchmod(descriptor, 0o644)  # whatever our umask: users in the container read it
     finally:
         os.close(descriptor)

@@ -6,15 +6,18 @@
     started       when its process was let go (mtime)           ctr.log      what it printed
     attach, ctl   the monitor's socket and control pipe         exec/ID/     the same for an exec
 
-The runtime keeps its own state below `STATE/run/runc/ID`. Only files and /proc are read here: no
+The runtime keeps its own state elsewhere (`places`). Only files and /proc are read here: no
 program is started. Reading never fails for a file that is missing.
 """
 
 import os
+import re
 import select
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
+
+from netkit.runtime.places import Places
 
 # Everything the monitor and we put there; the log stays until the container is forgotten.
 MADE = ("config.json", "pidfile", "conmon.pid", "attach", "ctl", "winsz")
@@ -22,16 +25,17 @@ ENDED = ("exit", "oom", "started")
 WANTED = "wanted.json"
 LOG = "ctr.log"
 _EXEC_FIFO = "exec.fifo"
+_CGROUP = re.compile(r'"cgroupsPath": ?"([^"]*)"')
 
 
 class Folder:
     """One container's folder below a state folder."""
 
-    def __init__(self, state_dir: str, container_id: str) -> None:
+    def __init__(self, places: Places, container_id: str) -> None:
         self.id = container_id
-        self.path = Path(state_dir, "containers", container_id)
-        self.runtime_root = Path(state_dir, "run", "runc")
-        self.runtime_state = self.runtime_root / container_id
+        self.path = places.folder(container_id)
+        self.runtime_root = places.runtime_root
+        self.runtime_state = places.runtime_state(container_id)
 
     def read(self, name: str) -> str:
         """A file's text, "" where there is none."""
@@ -73,6 +77,11 @@ class Folder:
         """Whether the container can be relied on: it is watched, or it has ended and said how."""
         known = (self.path / WANTED).exists() and self.runtime_state.exists()
         return known and (self.ended() or self.process() > 0)
+
+    def cgroup(self) -> str:
+        """The path of its cgroup, "" where it was never configured."""
+        found = _CGROUP.search(self.read("config.json"))
+        return found[1] if found else ""
 
     def clear(self, *names: str) -> None:
         for name in names:

@@ -79,7 +79,7 @@ def _hide(top: str, hidden: str) -> None:
 
 
 def _mount(top: str, target: str) -> None:
-    options = f"lowerdir={_escape(top)}:/"
+    options = f"lowerdir={escape(top)}:/"
     try:
         libc.mount("overlay", target, "overlay", libc.MS_RDONLY, options)
     except OSError as err:
@@ -89,5 +89,6 @@ def _mount(top: str, target: str) -> None:
         libc.mount("/", target, flags=libc.MS_BIND)
 
 
-def _escape(path: str) -> str:
+def escape(path: str) -> str:
+    """A path as mount(2) takes it among an overlay's options."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

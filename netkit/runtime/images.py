@@ -1,39 +1,59 @@
-"""Images: folders of read-only layers with a little metadata, and the one that needs none, `host`.
+"""Images: the root file systems that containers start from, kept as plain folders.
 
-`host` is the root of this machine itself: a container on it sees the host's programs, and what it
-writes goes to its own overlay. Others come from a tar of a root file system. Another source (a
-registry, a builder) would add a function that ends in `_adopt`: layers in a folder, metadata beside.
+    STATE/images/<hex>/image.json     what is known of it        STATE/images/<hex>/rootfs/   its files
+    STATE/images/host/                the image named `host`: see `hostimage`
 
-    >>> Images(Path("/var/lib/netkit/images")).get("host").lowers
-    ('/',)
+An image is there when its folder has its own name: it is filled under another one and renamed, so
+that an import that fails or is cut short leaves no image, and what it leaves is swept when the
+folder is opened the next time. Other sources of images come in through `Images.add`.
+
+    image = Images("/var/lib/netkit/images").import_tar(stream, "busybox")
 """
 
-import datetime
+import errno
+import gzip
 import hashlib
+import lzma
+import os
+import platform
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import msgspec
 
 from netkit.errors import ApplyError, Conflict, NotFound, SpecError
 from netkit.model.names import nearest
+from netkit.runtime import changes as instructions
+from netkit.runtime import folder
+from netkit.runtime.changes import Settings
+from netkit.runtime.unpack import unpack
 
-HOST = "host"
-_CHUNK = 1 << 20
+HOST = "host:latest"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_DRAFT = ".import-"
+_PREFIX_MIN = 2
+_MAGIC_BYTES = 6
+_BLOCK_BYTES = 1 << 20
+
+Fill = Callable[[Path], tuple[str, int]]
+"""Puts a root file system into a folder; gives the hex digest of its source and its size in bytes."""
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """`id` is sha256:…, `lowers` folders with the top layer first, `size` in bytes."""
+    """One image: `id` is `sha256:…`, `lowers` its folders, top first, `size` in bytes."""
 
     id: str
     names: tuple[str, ...]
     lowers: tuple[str, ...]
     created: str
-    size: int = 0
+    size: int
+    architecture: str
     env: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
@@ -43,145 +63,220 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     stop_signal: str = ""
 
+    @property
+    def name(self) -> str:
+        """The first of its names; of one that lost them all, the beginning of its id."""
+        return self.names[0] if self.names else self.id.removeprefix("sha256:")[:12]
+
 
 class Images:
-    """The images in `folder`: layers in `layers/DIGEST`, metadata in `DIGEST.json`."""
+    """The images in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: str | Path) -> None:
+        self._place = Path(place)
+        self._place.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        for left in self._place.glob(f"{_DRAFT}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def all(self) -> list[Image]:
-        """Every image, the host's own first, then by name."""
-        found = [
-            msgspec.json.decode(path.read_bytes(), type=Image)
-            for path in sorted(self._folder.glob("*.json"))
-        ]
-        return [self._host(), *sorted(found, key=lambda image: image.names)]
+        """All of them, newest first; the builtin one last."""
+        texts = [folder.read(path) for path in self._place.glob("*/image.json")]
+        found = [msgspec.json.decode(text, type=Image) for text in texts if text]
+        return [*sorted(found, key=lambda image: image.created, reverse=True), _host()]
 
     def get(self, ref: str) -> Image:
-        """The image of that name (`:latest` may be left out), id or prefix. Raises NotFound."""
+        """By name, with or without `:latest`, or by the beginning of an id. Raises NotFound."""
         images = self.all()
-        digest = ref.removeprefix("sha256:")
         for image in images:
-            if ref in image.names or f"{ref}:latest" in image.names or image.id == f"sha256:{digest}":
+            if full(ref) in image.names:
                 return image
-        close = [image for image in images if len(digest) >= 6 and image.id[7:].startswith(digest)]
-        if len(close) == 1:
-            return close[0]
-        tagged = ref if ":" in ref else f"{ref}:latest"
-        known = {name.removesuffix(":latest") for image in images for name in image.names}
-        raise NotFound(f"No such image: {tagged}", hint=nearest(ref, known))
+        digest = ref.removeprefix("sha256:")
+        found = [image for image in images if _is_id(digest) and image.id[7:].startswith(digest)]
+        if len(found) > 1:
+            raise Conflict(f"several images begin with {ref!r}", hint="give more of the id")
+        if not found:
+            known = [name.removesuffix(":latest") for image in images for name in image.names]
+            raise NotFound(f"No such image: {full(ref)}", hint=nearest(ref, known))  # docker looks for it
+        return found[0]
 
-    def import_tar(self, stream: BinaryIO, name: str) -> Image:
-        """Make an image of a root file system in a tar (plain, gz, bz2 or xz). Raises SpecError.
+    def import_tar(self, stream: BinaryIO, name: str, changes: Sequence[str] = ()) -> Image:
+        """A root file system as a tar: plain, gzip or xz. Raises SpecError, ApplyError."""
+        return self.add(lambda root: fill_from_tar(stream, root), name, instructions.apply(changes))
 
-        It is whole or not there: layers are unpacked aside and renamed.
-        """
-        (self._folder / "layers").mkdir(parents=True, exist_ok=True, mode=0o711)
-        aside = Path(tempfile.mkdtemp(prefix=".import-", dir=self._folder))
+    def add(self, fill: Fill, name: str, settings: Settings) -> Image:
+        """An image from any source; its name moves here from whoever had it. Raises ApplyError."""
+        if name and full(name) == HOST:
+            raise Conflict("the name host means the builtin image", hint="choose another name")
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._place))
         try:
-            digest, size = _unpack(stream, aside)
-            layer = self._folder / "layers" / digest
-            if not layer.exists():
-                (aside / "root").rename(layer)
-            return self._adopt(digest, (str(layer),), name, size)
+            (draft / "rootfs").mkdir(mode=0o755)
+            digest, size = fill(draft / "rootfs")
+            with self._lock:
+                return self._settle(draft, digest, size, (full(name),) if name else (), settings)
         except OSError as err:
-            raise ApplyError(
-                f"the image could not be stored: {err.strerror}", hint="is the disk full? nothing is left of it"
-            ) from err
+            raise _broken(err) from err
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
 
-    def remove(self, ref: str, in_use: frozenset[str] = frozenset()) -> Image:
-        """Remove an image by name or id; `in_use` are the ids that containers have. Raises Conflict."""
-        image = self.get(ref)
-        if image.id == self._host().id:
-            raise Conflict("the image host is the machine itself", hint="it needs no room")
-        name = ref if ":" in ref else f"{ref}:latest"
-        if name in image.names and len(image.names) > 1:
-            self._write(msgspec.structs.replace(image, names=tuple(n for n in image.names if n != name)))
-            return image
-        if image.id in in_use:
-            raise Conflict(f"image {ref} is in use by a container", hint="remove the container first")
-        self._metadata(image.id).unlink()
-        for lower in image.lowers:
-            shutil.rmtree(lower, ignore_errors=True)
-        return image
+    def tag(self, ref: str, name: str) -> Image:
+        """One more name for an image."""
+        with self._lock:
+            return self._named(self.get(ref), full(name))
 
-    def _adopt(self, digest: str, lowers: tuple[str, ...], name: str, size: int) -> Image:
-        """Register layers under a name; whatever had the name loses it."""
-        tagged = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-        if tagged == f"{HOST}:latest":
-            raise Conflict("the name host means the machine's own root", hint="choose another name")
-        for other in self.all()[1:]:
-            if tagged in other.names and other.id != f"sha256:{digest}":
-                self._write(
-                    msgspec.structs.replace(other, names=tuple(n for n in other.names if n != tagged))
-                )
-        metadata = self._metadata(digest)
-        names = {tagged}
-        if metadata.exists():
-            names |= set(msgspec.json.decode(metadata.read_bytes(), type=Image).names)
+    def remove(self, ref: str, in_use: Collection[str]) -> tuple[list[str], str]:
+        """Take a name away, and the image with its last one: the names gone, and its id if it went.
+
+        `in_use` are the ids of images that containers have. Raises NotFound, Conflict.
+        """
+        with self._lock:
+            image = self.get(ref)
+            if HOST in image.names:
+                raise Conflict("the image host is builtin", hint="it takes no space")
+            if full(ref) in image.names and len(image.names) > 1:
+                self._write(_renamed(image, [name for name in image.names if name != full(ref)]))
+                return [full(ref)], ""
+            if image.id in in_use:
+                raise Conflict(f"image {image.name} is in use", hint="remove its containers first")
+            doomed = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._place))
+            os.rename(self._folder(image), doomed / "image")
+            shutil.rmtree(doomed)
+            return list(image.names), image.id
+
+    def _settle(
+        self, draft: Path, digest: str, size: int, names: tuple[str, ...], settings: Settings
+    ) -> Image:
+        """Rename the filled draft to what it is; the same content with the same settings is there already."""
+        said = msgspec.json.encode(settings, order="sorted")
+        key = hashlib.sha256(digest.encode() + said).hexdigest()
         image = Image(
-            id=f"sha256:{digest}",
-            names=tuple(sorted(names)),
-            lowers=lowers,
-            created=datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z"),
+            id=f"sha256:{key}",
+            names=(),
+            lowers=(str(self._place / key / "rootfs"),),
+            created=folder.rfc3339(os.stat(draft).st_mtime_ns),
             size=size,
+            architecture=_architecture(),
+            **msgspec.structs.asdict(settings),
         )
-        self._write(image)
+        if not self._folder(image).exists():
+            _save(draft, image)
+            os.rename(draft, self._folder(image))
+        else:
+            image = msgspec.json.decode(folder.read(self._folder(image) / "image.json"), type=Image)
+        return self._named(image, *names)
+
+    def _named(self, image: Image, *names: str) -> Image:
+        for other in self.all():
+            if other.id != image.id and HOST not in other.names and set(names) & set(other.names):
+                self._write(_renamed(other, [name for name in other.names if name not in names]))
+        return self._write(_renamed(image, dict.fromkeys((*image.names, *names))))
+
+    def _write(self, image: Image) -> Image:
+        _save(self._folder(image), image)
         return image
 
-    def _write(self, image: Image) -> None:
-        path = self._metadata(image.id)
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(image))
-        fresh.rename(path)
-
-    def _metadata(self, image_id: str) -> Path:
-        return self._folder / f"{image_id.removeprefix('sha256:')}.json"
-
-    def _host(self) -> Image:
-        # overlayfs takes / as the lower folder although the upper one lies within it; what is mounted
-        # below / (proc, other file systems) is not part of it.
-        digest = hashlib.sha256(HOST.encode()).hexdigest()
-        return Image(
-            id=f"sha256:{digest}",
-            names=(f"{HOST}:latest",),
-            lowers=("/",),
-            created="1970-01-01T00:00:00Z",
-            command=("/bin/sh",),
-        )
+    def _folder(self, image: Image) -> Path:
+        return self._place / image.id.removeprefix("sha256:")
 
 
-def _unpack(stream: BinaryIO, aside: Path) -> tuple[str, int]:
-    """Unpack a tar into `aside/root`; returns its digest and the size of its files in bytes."""
-    archive, digest = aside / "tar", hashlib.sha256()
-    with archive.open("wb") as copy:
-        for chunk in iter(lambda: stream.read(_CHUNK), b""):
-            digest.update(chunk)
-            copy.write(chunk)
-    (aside / "root").mkdir(mode=0o755)
+def full(name: str) -> str:
+    """A name as it is kept: `docker.io/library/box` is `box:latest`."""
+    for prefix in ("docker.io/library/", "docker.io/", "library/"):
+        name = name.removeprefix(prefix)
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def fill_from_tar(stream: BinaryIO, root: Path) -> tuple[str, int]:
+    """Unpack a tar of any known compression. Raises SpecError for what is none."""
+    plain = _Hashed(_decompressed(stream))
     try:
-        with tarfile.open(archive) as tar:
-            members = list(_safe(tar))
-            # The filter keeps owners, modes and devices, and refuses what would land elsewhere.
-            tar.extractall(aside / "root", members, numeric_owner=True, filter="tar")
-    except (tarfile.TarError, EOFError, ValueError) as err:
+        with tarfile.open(fileobj=cast(IO[bytes], plain), mode="r|") as archive:
+            size = unpack(archive, root)
+        while plain.read(_BLOCK_BYTES):
+            continue  # what pads the tar belongs to what is hashed
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as err:
         raise SpecError(
-            f"the image is not a usable tar: {err}", hint="a tar of a root file system: bin, etc, usr, …"
+            f"this is not a whole tar: {err}", hint="a tar, plain or packed by gzip or xz"
         ) from err
-    archive.unlink()
-    return digest.hexdigest(), sum(member.size for member in members if member.isreg())
+    return plain.hexdigest(), size
 
 
-def _safe(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members, refusing an archive that is no file tree at all. Raises ValueError."""
-    empty = True
-    for member in tar:
-        empty = False
-        if ".." in Path(member.name).parts:
-            raise ValueError(f"the path {member.name!r} leaves the archive")
-        yield member
-    if empty:
-        raise ValueError("the archive is empty")
+class _Hashed:
+    """A stream that is hashed while it is read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._hash.update(data)
+        return data
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+class _Again:
+    """A stream some bytes of which were read already, and come once more."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._head:
+            return self._rest.read(size)
+        data, self._head = (self._head, b"") if size < 0 else (self._head[:size], self._head[size:])
+        return data + self._rest.read(-1 if size < 0 else size - len(data))
+
+
+def _decompressed(stream: BinaryIO) -> IO[bytes]:
+    head = stream.read(_MAGIC_BYTES)
+    again = cast(BinaryIO, _Again(head, stream))
+    if head.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=again))
+    if head == b"\xfd7zXZ\x00":
+        return lzma.LZMAFile(again)
+    if head.startswith((b"\x28\xb5\x2f\xfd", b"BZh")):
+        raise SpecError("the tar is packed by zstd or bzip2", hint="unpack it first: zstd -dc FILE | …")
+    return again
+
+
+def _host() -> Image:
+    """The builtin image; it is as old as the host's system."""
+    release = "/etc/os-release" if os.path.exists("/etc/os-release") else "/"
+    return Image(
+        id=f"sha256:{hashlib.sha256(b'netkit host image').hexdigest()}",
+        names=(HOST,),
+        lowers=("/",),  # see `overlay`: what is mounted is not the root itself
+        created=folder.rfc3339(os.stat(release).st_mtime_ns),
+        size=0,
+        architecture=_architecture(),
+        command=("/bin/sh",),
+    )
+
+
+def _architecture() -> str:
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+def _renamed(image: Image, names: Iterable[str]) -> Image:
+    return msgspec.structs.replace(image, names=tuple(names))
+
+
+def _save(place: Path, image: Image) -> None:
+    draft = place / "image.json.new"
+    draft.write_bytes(msgspec.json.encode(image))
+    os.rename(draft, place / "image.json")
+
+
+def _is_id(text: str) -> bool:
+    return len(text) >= _PREFIX_MIN and all(letter in "0123456789abcdef" for letter in text)
+
+
+def _broken(err: OSError) -> ApplyError:
+    """Why an image could not be written; nothing of it is left."""
+    if err.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return ApplyError("the disk is full: the image was not imported", hint="netkit rmi frees some")
+    return ApplyError(f"the image was not imported: {err}", hint="nothing of it was kept")

@@ -60,7 +60,9 @@ class Joiner:
             if part is None:
                 continue
             begun = self._open.pop(part.stream, None)
-            line = msgspec.structs.replace(part, time=begun.time, data=begun.data + part.data) if begun else part
+            line = (
+                msgspec.structs.replace(part, time=begun.time, data=begun.data + part.data) if begun else part
+            )
             if line.data.endswith(b"\n") or len(line.data) >= _LINE_MAX:
                 yield line
             else:

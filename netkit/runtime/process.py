@@ -5,7 +5,7 @@ difference to be mended. One that cannot be relied on (its monitor was killed, t
 rebooted, a creation was cut short) is observed with an empty config, which is never wanted, so
 that a reconcile replaces or removes it. How it ended stays in its folder for `containers.status`.
 
-    driver = ProcessDriver("/var/lib/netkit")
+    driver = ProcessDriver(Places("/var/lib/netkit"))
 """
 
 import json
@@ -21,8 +21,9 @@ import msgspec
 from netkit.errors import ApplyError
 from netkit.kernel.driver import OneByOne
 from netkit.model.resource import Process, Resource
-from netkit.runtime import detect, monitor
+from netkit.runtime import cgroup, detect, monitor
 from netkit.runtime.folder import ENDED, LOG, MADE, WANTED, Folder, await_end, kill, monitor_of
+from netkit.runtime.places import Places
 
 _END_S = 10.0
 
@@ -32,19 +33,19 @@ class ProcessDriver(OneByOne):
 
     kinds = frozenset({"process"})
 
-    def __init__(self, state_dir: str | Path) -> None:
-        self._state_dir = str(state_dir)
+    def __init__(self, places: Places) -> None:
+        self._places = places
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         ids = self._all() if scope is None else (each.name_of() for each in scope)
         for container_id in ids:
-            folder = Folder(self._state_dir, container_id)
+            folder = Folder(self._places, container_id)
             if folder.anything():
                 yield _observed(folder)
 
     def create(self, wanted: Resource) -> None:
         assert isinstance(wanted, Process)
-        folder = Folder(self._state_dir, wanted.container)
+        folder = Folder(self._places, wanted.container)
         if folder.anything():
             if folder.whole() and _observed(folder) == wanted:
                 return
@@ -57,25 +58,25 @@ class ProcessDriver(OneByOne):
             raise
 
     def delete(self, observed: Resource) -> None:
-        folder = Folder(self._state_dir, observed.name_of())
-        cgroup = _cgroup(folder)
+        folder = Folder(self._places, observed.name_of())
+        group = folder.cgroup()
         _end(folder)
+        _end_rest(group)
         if folder.runtime_state.exists():
             words = ("delete", "--force", folder.id)
             monitor.command(detect.tools(), folder.runtime_root, words, "delete")
         shutil.rmtree(folder.path / "exec", ignore_errors=True)
         folder.clear(*MADE)
-        _remove_empty_parents(cgroup)
+        cgroup.remove(group)
+        cgroup.remove_empty(
+            folder.runtime_root, folder.runtime_root.parent, folder.runtime_root.parent.parent
+        )
         folder.clear(WANTED)  # last: as long as it is there, there is something to delete
 
     def _all(self) -> Iterator[str]:
         """Whoever has a folder, and whoever only the runtime knows."""
-        names = {
-            entry.name
-            for place in ("containers", "run/runc")
-            for entry in _entries(Path(self._state_dir, place))
-        }
-        yield from sorted(names)
+        roots = (self._places.containers, self._places.runtime_root)
+        yield from sorted({entry.name for root in roots for entry in _entries(root)})
 
 
 def _entries(place: Path) -> list[Path]:
@@ -141,27 +142,18 @@ def _end(folder: Folder) -> None:
         await_end(monitor_of(place, place.name), _END_S)
 
 
+def _end_rest(group: str) -> None:
+    """Kill what lives on without its monitor; who has joined the cgroup from outside goes too."""
+    for pid in cgroup.members(group):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        await_end(pid, _END_S)
+
+
 def kill_monitor(pid: int, name: str) -> None:
     """End a monitor that will not end by itself."""
     words = Path(f"/proc/{pid}/cmdline")
     if words.exists() and name in words.read_text(errors="replace"):
         os.kill(pid, signal.SIGKILL)
-
-
-def _cgroup(folder: Folder) -> str:
-    text = folder.read("config.json")
-    return str(json.loads(text).get("linux", {}).get("cgroupsPath", "")) if text else ""
-
-
-def _remove_empty_parents(cgroup: str) -> None:
-    """The runtime removes a container's own cgroups and leaves those above it, which are ours too."""
-    if not cgroup.startswith("/netkit/"):
-        return
-    parents = [str(parent) for parent in Path(cgroup).parents if str(parent) != "/"]
-    mounts = [""] if detect.only_v2() else [f"/{each.name}" for each in _entries(Path("/sys/fs/cgroup"))]
-    for mount in mounts:
-        for parent in parents:
-            try:
-                os.rmdir(f"/sys/fs/cgroup{mount}{parent}")
-            except OSError:  # other containers live there, or there is none in this hierarchy
-                break

@@ -1,7 +1,7 @@
 """Paths inside a root file system, as a process in it would find them.
 
-    >>> inside("/images/web/rootfs", "/etc/passwd")      # /etc may be a link to /usr/etc there
-    PosixPath('/images/web/rootfs/usr/etc/passwd')
+>>> inside("/images/web/rootfs", "/etc/passwd")      # /etc may be a link to /usr/etc there
+PosixPath('/images/web/rootfs/usr/etc/passwd')
 """
 
 import os

@@ -20,6 +20,8 @@ from netkit.model.resource import Bridge
 from netkit.model.spec import Host, Intent
 from netkit.runtime.containers import State
 from netkit.runtime.images import Image
+from netkit.runtime.logs import Line
+from netkit.runtime.monitor import NotRunnable
 
 TIME = "2026-01-31T12:00:00.000000Z"
 
@@ -35,6 +37,8 @@ def image(**more):
         "names": ("box:latest",),
         "lowers": ("/images/box",),
         "created": TIME,
+        "size": 4096,
+        "architecture": "amd64",
         "env": ("PATH=/bin", "LANG=C"),
         "command": ("sh",),
         "exposed": ((80, "tcp"),),
@@ -49,11 +53,23 @@ class Images:
 
     def get(self, ref):
         if ref.removesuffix(":latest") not in self._known:
-            raise NotFound(f"No such image: {ref}:latest", hint="netkit image import FILE.tar NAME")
+            raise NotFound(f"No such image: {ref}:latest")
         return self._known[ref.removesuffix(":latest")]
 
     def all(self):
         return list(self._known.values())
+
+    def import_tar(self, stream, name, changes=()):
+        size = sum(len(chunk) for chunk in iter(lambda: stream.read(1 << 16), b""))
+        made = image(names=(name,), id="sha256:" + "cd" * 32, size=size)
+        self._known[name.removesuffix(":latest")] = made
+        return made
+
+    def remove(self, ref, in_use=frozenset()):
+        if self.get(ref).id in in_use:
+            raise Conflict(f"image {ref} is in use by a container", hint="remove the container first")
+        gone = self._known.pop(ref.removesuffix(":latest"))
+        return list(gone.names), gone.id
 
 
 class Session:
@@ -79,9 +95,48 @@ class Session:
         self.closed = True
 
 
+class Execution(Session):
+    """A program that ends with code 7 when its streams do."""
+
+    def __init__(self, command):
+        super().__init__()
+        self.command = command
+        self.pid = 99
+        self.size = None
+        self.ended = asyncio.Event()
+        if not command.attached:
+            self.ended.set()
+
+    async def output(self):
+        async for chunk in super().output():
+            yield chunk
+        self.ended.set()
+
+    def resize(self, height, width):
+        self.size = height, width
+
+    async def wait(self):
+        await self.ended.wait()
+        return 7
+
+
 class Runtime:
     def __init__(self):
         self.sessions = []
+
+    async def execute(self, container_id, exec_id, command):
+        if command.argv[0] == "nix":
+            raise NotRunnable("OCI runtime exec failed: nix: executable file not found in $PATH", 127)
+        self.sessions.append(Execution(command))
+        return self.sessions[-1]
+
+    async def logs(self, container_id, *, follow, tail, since, until):
+        lines = [Line("2026-01-31T12:00:00.123456789Z", 1, b"out\n"), Line(TIME, 2, b"err\n")]
+        for line in lines[-tail:] if tail is not None else lines:
+            yield line
+
+    def processes(self, container_id, ps_args):
+        return ["PID", "CMD"], [["42", f"ps {ps_args}"]]
 
     async def attach(self, container_id, stdin=True):
         self.sessions.append(Session())

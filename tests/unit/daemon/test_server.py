@@ -373,6 +373,119 @@ def test_detach_keys_end_an_attach_and_nothing_else(query, keys):
     served(scenario)
 
 
+def test_exec_attached_tells_its_exit_code_when_its_stream_ends():
+    async def scenario(client):
+        await client.container("web")
+        ask = {"Cmd": ["cat"], "AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "User": "www"}
+        status, _, made = await client.post("/containers/web/exec", ask)
+        assert status == 201
+        path = f"/exec/{made['Id']}"
+        assert (await client.post(f"{path}/resize?h=9&w=9"))[0] == 409
+        async with client.connection() as (reader, writer):
+            writer.write(request("POST", f"{path}/start", {"Detach": False, "Tty": False}, UPGRADE))
+            assert (await head(reader))[0] == 101
+            await reader.readexactly(14)
+            assert (await client.get(f"{path}/json"))["Running"]
+            assert (await client.post(f"{path}/resize?h=24&w=80"))[0] == 200
+            writer.write(b"x")
+            writer.write_eof()
+            assert await reader.read() == b"\x01\0\0\0\0\0\0\x01X\x02\0\0\0\0\0\0\x04bye\n"
+        shown = await client.get(f"{path}/json")
+        assert (shown["Running"], shown["ExitCode"], shown["ProcessConfig"]["user"]) == (False, 7, "www")
+        (session,) = client.service.runtime.sessions
+        assert (session.size, session.command.stdin, session.closed) == ((24, 80), True, True)
+        assert (await client.post(f"{path}/start", {}))[0] == 409
+
+    served(scenario)
+
+
+def test_exec_detached_answers_at_once_with_nothing():
+    async def scenario(client):
+        await client.container("web")
+        _, _, made = await client.post("/containers/web/exec", {"Cmd": ["true"]})
+        assert (await client.post(f"/exec/{made['Id']}/start", {"Detach": True}))[::2] == (200, b"")
+        assert not client.service.runtime.sessions[0].command.attached
+        await asyncio.sleep(0)
+        assert (await client.get(f"/exec/{made['Id']}/json"))["ExitCode"] == 7
+        assert (await client.ask("GET", "/exec/feed/json"))[0] == 404
+
+    served(scenario)
+
+
+def test_exec_of_a_program_that_is_not_there():
+    async def scenario(client):
+        await client.container("web")
+        _, _, made = await client.post("/containers/web/exec", {"Cmd": ["nix"], "AttachStderr": True})
+        async with client.connection() as (reader, writer):
+            writer.write(request("POST", f"/exec/{made['Id']}/start", {}, UPGRADE))
+            await head(reader)
+            assert b"executable file not found" in await reader.read()
+        assert (await client.get(f"/exec/{made['Id']}/json"))["ExitCode"] == 127
+
+    served(scenario)
+
+
+def test_exec_needs_a_command_and_a_running_container():
+    async def scenario(client):
+        await client.container("web", start=False)
+        assert (await client.post("/containers/web/exec", {"Cmd": ["true"]}))[0] == 409
+        await client.post("/containers/web/start")
+        assert (await client.post("/containers/web/exec", {"Cmd": []}))[0] == 400
+        assert (await client.post("/containers/web/exec", {"Cmd": ["a"], "DetachKeys": "ctrl-!"}))[0] == 400
+
+    served(scenario)
+
+
+def test_logs_and_top():
+    async def scenario(client):
+        await client.container("web")
+
+        async def logs(query):
+            async with client.connection() as (reader, writer):
+                writer.write(request("GET", f"/containers/web/logs?{query}", headers=["Connection: close"]))
+                status, _ = await head(reader)
+                return status, unchunked(await reader.read())
+
+        assert await logs("stdout=1&stderr=1") == (200, b"\x01\0\0\0\0\0\0\x04out\n\x02\0\0\0\0\0\0\x04err\n")
+        assert await logs("stderr=1&tail=1") == (200, b"\x02\0\0\0\0\0\0\x04err\n")
+        _, data = await logs("stdout=1&timestamps=1")
+        assert data[8:] == b"2026-01-31T12:00:00.123456789Z out\n"
+        assert (await client.ask("GET", "/containers/web/logs"))[0] == 400
+        assert (await client.ask("GET", "/containers/web/logs?stdout=1&tail=x"))[0] == 400
+        assert (await client.get("/containers/web/top"))["Processes"] == [["42", "ps -ef"]]
+
+    served(scenario)
+
+
+def unchunked(data):
+    found = b""
+    while data:
+        size, _, rest = data.partition(b"\r\n")
+        found, data = found + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return found
+
+
+def test_images_are_imported_listed_and_removed():
+    async def scenario(client):
+        big = b"x" * (3 << 20)  # larger than a JSON body may be
+        path = "/images/create?fromSrc=-&repo=docker.io/library/small&tag=1"
+        status, _, body = await client.post(path, big)
+        assert (status, body["status"]) == (200, "sha256:" + "cd" * 32)
+        rows = {row["RepoTags"][0]: row for row in await client.get("/images/json")}
+        assert rows["small:1"]["Size"] == len(big)
+        assert (await client.get("/images/small:1/json"))["Config"]["Cmd"] == ["sh"]
+        await client.container("web")
+        assert (await client.ask("DELETE", "/images/box"))[0] == 409
+        gone = (await client.ask("DELETE", "/images/small:1"))[2]
+        assert gone == [{"Untagged": "small:1"}, {"Deleted": "sha256:" + "cd" * 32}]
+        assert (await client.ask("GET", "/images/small:1/json"))[0] == 404
+        status, _, body = await client.post("/images/create?fromImage=alpine&tag=latest")
+        assert (status, "netkit image import" in body["message"]) == (501, True)
+        assert (await client.post("/images/create?fromSrc=-&repo=BAD", b"x"))[0] == 400
+
+    served(scenario)
+
+
 def test_a_client_that_goes_away_ends_its_stream():
     async def scenario(client):
         await client.container("web", OpenStdin=True)

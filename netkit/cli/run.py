@@ -1,0 +1,242 @@
+"""`netkit run` and `netkit create`: a container from the words of the command line.
+
+netkit run -d --network br0 --link db:db -p 8080:80 box httpd -f
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from netkit.cli.base import Door, mapping, verb
+from netkit.cli.wishes import network_wish, parse_bytes, wish_body
+from netkit.errors import NetkitError, SpecError
+from netkit.model.names import nearest, parse_name
+from netkit.model.spec import (
+    parse_address,
+    parse_expose,
+    parse_link,
+    parse_mac,
+    parse_publish,
+)
+
+_POLICIES = ("no", "on-failure", "always", "unless-stopped")
+_DAEMON_ERROR, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
+_WORDS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
+
+
+def shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that run and create have in common."""
+    many = {"multiple": True}
+    options = [
+        click.option("--interactive", "-i", is_flag=True, help="Keep stdin open."),
+        click.option("--tty", "-t", "terminal", is_flag=True, help="Give it a terminal."),
+        click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended."),
+        click.option("--name", default=""),
+        click.option("--network", "--net", "networks", metavar="NAME|name=…,ip=…", **many),
+        click.option("--network-alias", "aliases", **many),
+        click.option("--ip", default="", metavar="IP"),
+        click.option("--mac-address", default="", metavar="MAC"),
+        click.option("--link", "links", metavar="NAME:ALIAS", **many),
+        click.option("--publish", "-p", "ports", metavar="[IP:][HOST]:CONTAINER[/PROTO]", **many),
+        click.option("--publish-all", "-P", is_flag=True, help="Publish all exposed ports."),
+        click.option("--expose", "exposed", metavar="PORT[/PROTO]", **many),
+        click.option("--env", "-e", "env", metavar="KEY=VALUE|KEY", **many),
+        click.option("--env-file", "env_files", **many),
+        click.option("--workdir", "-w", default=""),
+        click.option("--user", "-u", default=""),
+        click.option("--hostname", "-h", default=""),
+        click.option("--domainname", default=""),
+        click.option("--memory", "-m", default="", metavar="BYTES", help="For example 64m."),
+        click.option("--cpus", type=float, default=0.0),
+        click.option("--pids-limit", type=int, default=0),
+        click.option("--cap-add", **many),
+        click.option("--cap-drop", **many),
+        click.option("--privileged", is_flag=True),
+        click.option("--read-only", is_flag=True),
+        click.option("--restart", default="no", metavar="POLICY", help="no, on-failure[:N], always, …"),
+        click.option("--label", "-l", "labels", metavar="KEY=VALUE", **many),
+        click.option("--add-host", "hosts", metavar="NAME:IP", **many),
+        click.option("--dns", **many),
+        click.option("--dns-search", **many),
+        click.option("--dns-option", **many),
+        click.option("--sysctl", "sysctls", metavar="KEY=VALUE", **many),
+        click.option("--entrypoint", default=None),
+        click.option("--stop-signal", default=""),
+        click.option("--stop-timeout", type=int, default=None),
+        click.option("--cidfile", default=""),
+        click.argument("image"),
+        click.argument("argv", nargs=-1, type=click.UNPROCESSED),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@verb("create", changes=True, context_settings=_WORDS)
+@shared
+def create(door: Door, **given: Any) -> None:
+    """Make a container and do not start it."""
+    made = _create(door, given, attached=False)
+    door.said(made["Id"], made)
+
+
+@verb("run", changes=True, quiet=True, context_settings=_WORDS)
+@click.option("--detach", "-d", is_flag=True, help="Leave it in the background and print its id.")
+@click.option("--detach-keys", default="")
+@shared
+def run(door: Door, detach: bool, detach_keys: str, **given: Any) -> None:
+    """Make a container and start it."""
+    from netkit.cli.base import told
+
+    if detach and given["remove"] and given["restart"] != "no":
+        raise SpecError("--rm and --restart exclude each other", hint="give one of them")
+    try:
+        made = _create(door, given, attached=not detach)
+        if detach:
+            door.client.post(f"/containers/{made['Id']}/start")
+            door.said(made["Id"], made)
+            return
+        from netkit.cli.streams import follow
+
+        stdin, removed = given["interactive"], given["remove"]
+        code = follow(door, made["Id"], stdin=stdin, detach_keys=detach_keys, removed=removed)
+    except NetkitError as err:
+        told(err)
+        raise click.exceptions.Exit(_code_of(err)) from err
+    raise click.exceptions.Exit(code)
+
+
+def _create(door: Door, given: dict[str, Any], *, attached: bool) -> Any:
+    body = create_body(given, attached=attached)
+    name = parse_name(given["name"], "container") if given["name"] else ""
+    if given["cidfile"] and Path(given["cidfile"]).exists():
+        raise SpecError(f"{given['cidfile']} exists already", hint="remove it, or name another")
+    made = door.change("POST", "/containers/create", body, name=name)
+    if given["cidfile"]:
+        Path(given["cidfile"]).write_text(made["Id"])
+    return made
+
+
+def _code_of(err: NetkitError) -> int:
+    """As `docker run`: 125 the daemon's fault, 126 not executable, 127 not found."""
+    if re.search(r"executable file not found|no such file or directory", err.message):
+        return _NOT_FOUND
+    if re.search(r"permission denied|is a directory", err.message):
+        return _NOT_EXECUTABLE
+    return _DAEMON_ERROR
+
+
+def create_body(given: dict[str, Any], *, attached: bool) -> dict[str, Any]:
+    """The body of POST /containers/create, as Docker's client would send it."""
+    stdin = given["interactive"]
+    body: dict[str, Any] = {
+        "Image": given["image"],
+        "Cmd": list(given["argv"]) or None,
+        "Env": environment(given["env"], given["env_files"]),
+        "WorkingDir": given["workdir"],
+        "User": given["user"],
+        "Hostname": given["hostname"],
+        "Domainname": given["domainname"],
+        "Labels": mapping(given["labels"], "--label"),
+        "Tty": given["terminal"],
+        "OpenStdin": stdin,
+        "StdinOnce": stdin and attached,
+        "AttachStdin": stdin and attached,
+        "AttachStdout": attached,
+        "AttachStderr": attached,
+        "ExposedPorts": _exposed(given),
+        "HostConfig": _host_config(given),
+        "NetworkingConfig": {"EndpointsConfig": {}},
+    }
+    if given["entrypoint"] is not None:
+        body["Entrypoint"] = [given["entrypoint"]] if given["entrypoint"] else [""]
+    if given["stop_signal"]:
+        body["StopSignal"] = given["stop_signal"]
+    if given["stop_timeout"] is not None:
+        body["StopTimeout"] = given["stop_timeout"]
+    mode, endpoints = _networks(given)
+    body["HostConfig"]["NetworkMode"] = mode
+    body["NetworkingConfig"]["EndpointsConfig"] = endpoints
+    return body
+
+
+def environment(pairs: Iterable[str], files: Iterable[str]) -> list[str]:
+    """Variables from files and words; a bare name takes our own value."""
+    words: list[str] = []
+    for name in files:
+        try:
+            lines = Path(name).read_text().splitlines()
+        except OSError as err:
+            raise SpecError(f"cannot read {name}: {err.strerror}", hint="one KEY=VALUE a line") from err
+        words += [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    found = []
+    for word in [*words, *pairs]:
+        if "=" in word:
+            found.append(word)
+        elif word in os.environ:
+            found.append(f"{word}={os.environ[word]}")
+    return found
+
+
+def _exposed(given: dict[str, Any]) -> dict[str, Any]:
+    pairs = [pair for text in given["exposed"] for pair in parse_expose(text)]
+    pairs += [(port.port, port.protocol) for text in given["ports"] for port in parse_publish(text)]
+    return {f"{port}/{protocol}": {} for port, protocol in pairs}
+
+
+def _host_config(given: dict[str, Any]) -> dict[str, Any]:
+    policy, _, attempts = given["restart"].partition(":")
+    if policy not in _POLICIES or (attempts and not attempts.isdigit()):
+        raise SpecError(f"unknown restart policy {given['restart']!r}", hint=nearest(policy, _POLICIES))
+    return {
+        "PortBindings": _bindings(given["ports"]),
+        "PublishAllPorts": given["publish_all"],
+        "Links": [":".join(parse_link(link)) for link in given["links"]],
+        "AutoRemove": given["remove"],
+        "RestartPolicy": {"Name": policy, "MaximumRetryCount": int(attempts or 0)},
+        "Memory": parse_bytes(given["memory"]) if given["memory"] else 0,
+        "NanoCpus": round(given["cpus"] * 1_000_000_000),
+        "PidsLimit": given["pids_limit"] or None,
+        "CapAdd": list(given["cap_add"]),
+        "CapDrop": list(given["cap_drop"]),
+        "Privileged": given["privileged"],
+        "ReadonlyRootfs": given["read_only"],
+        "ExtraHosts": list(given["hosts"]),
+        "Dns": [str(parse_address(server, "name server")) for server in given["dns"]],
+        "DnsSearch": list(given["dns_search"]),
+        "DnsOptions": list(given["dns_option"]),
+        "Sysctls": mapping(given["sysctls"], "--sysctl"),
+    }
+
+
+def _bindings(ports: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for text in ports:
+        for port in parse_publish(text):
+            ip = "" if int(port.host_ip) == 0 else str(port.host_ip)
+            place = {"HostIp": ip, "HostPort": str(port.host_port or "")}
+            found.setdefault(f"{port.port}/{port.protocol}", []).append(place)
+    return found
+
+
+def _networks(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The network mode, which is the first network, and every network's endpoint."""
+    wishes = [network_wish(text) for text in given["networks"]] or [{"name": "default"}]
+    first = wishes[0]
+    if given["ip"]:
+        first["ip"] = str(parse_address(given["ip"]))
+    if given["mac_address"]:
+        first["mac-address"] = parse_mac(given["mac_address"])
+    if given["aliases"]:
+        first["aliases"] = [*first.get("aliases", ()), *given["aliases"]]
+    mode = first["name"]
+    if mode in {"host", "none"} or mode.startswith("container:"):
+        return mode, {}
+    names = {"default": "bridge"}
+    endpoints = {names.get(wish["name"], wish["name"]): wish_body(wish) for wish in wishes}
+    plain = len(wishes) == 1 and not any(endpoints.values())
+    return mode, {} if plain else endpoints

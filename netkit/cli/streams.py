@@ -1,0 +1,253 @@
+"""A container's streams at a terminal: run in the foreground, start -a, attach, exec.
+
+Without a terminal of its own, a container's output comes in frames: a byte for the stream, three
+of nothing, four for the length. With one it comes as it is, and our terminal is put into raw mode.
+"""
+
+import contextlib
+import http.client
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from netkit.cli.base import Door, verb
+from netkit.errors import NetkitError, SpecError
+
+_CHUNK = 65536
+_PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@verb("attach")
+@click.argument("name")
+@click.option("--no-stdin", is_flag=True)
+@click.option("--detach-keys", default="")
+def attach(door: Door, name: str, no_stdin: bool, detach_keys: str) -> None:
+    """Join a running container's streams; ctrl-p ctrl-q leaves again."""
+    container = door.client.get(f"/containers/{name}/json")
+    if not container["State"]["Running"]:
+        raise SpecError(f"container {name} is not running", hint=f"netkit start -a {name}")
+    stdin = container["Config"]["OpenStdin"] and not no_stdin
+    sock = _attached(door, container["Id"], stdin, detach_keys)
+    with _signals(door, container["Id"], proxy=not container["Config"]["Tty"]):
+        carry(door, sock, container["Id"], terminal=container["Config"]["Tty"], stdin=stdin)
+    state = door.client.get(f"/containers/{container['Id']}/json")["State"]
+    raise click.exceptions.Exit(0 if state["Running"] else state["ExitCode"])
+
+
+@verb("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--detach", "-d", is_flag=True)
+@click.option("--interactive", "-i", is_flag=True)
+@click.option("--tty", "-t", "terminal", is_flag=True)
+@click.option("--user", "-u", default="")
+@click.option("--workdir", "-w", default="")
+@click.option("--env", "-e", multiple=True, metavar="KEY=VALUE")
+@click.option("--privileged", is_flag=True)
+@click.argument("name")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(door: Door, name: str, argv: tuple[str, ...], **given: Any) -> None:
+    """Run one more process in a container."""
+    terminal, interactive = given["terminal"], given["interactive"]
+    body = {
+        "Cmd": list(argv),
+        "AttachStdin": interactive and not given["detach"],
+        "AttachStdout": not given["detach"],
+        "AttachStderr": not given["detach"],
+        "Tty": terminal,
+        "User": given["user"],
+        "WorkingDir": given["workdir"],
+        "Env": list(given["env"]),
+        "Privileged": given["privileged"],
+    }
+    made = door.client.post(f"/containers/{name}/exec", body)["Id"]
+    if given["detach"]:
+        door.client.post(f"/exec/{made}/start", {"Detach": True, "Tty": terminal})
+        return
+    sock = door.client.hijack(f"/exec/{made}/start", {"Detach": False, "Tty": terminal})
+    carry(door, sock, made, terminal=terminal, stdin=interactive, resize=f"/exec/{made}/resize")
+    raise click.exceptions.Exit(door.client.get(f"/exec/{made}/json")["ExitCode"])
+
+
+def follow(door: Door, name: str, *, stdin: bool, detach_keys: str = "", removed: bool = False) -> int:
+    """Attach to a container, start it, carry its streams to the end; returns its exit code."""
+    container = door.client.get(f"/containers/{name}/json")
+    number, terminal = container["Id"], container["Config"]["Tty"]
+    sock = _attached(door, number, stdin, detach_keys)
+    codes: list[int] = []
+    waiting = _waiter(door, number, "removed" if removed else "next-exit", codes)
+    try:
+        door.client.post(f"/containers/{number}/start")
+    except NetkitError:
+        sock.close()
+        raise
+    with _signals(door, number, proxy=not terminal):
+        ended = carry(door, sock, number, terminal=terminal, stdin=stdin)
+        if not ended:
+            return 0  # the detach keys
+        waiting.join()
+    return codes[0] if codes else 125
+
+
+def copy_response(response: http.client.HTTPResponse, terminal: bool) -> None:
+    """Print a response that is a container's output."""
+    if terminal:
+        while data := response.read1(_CHUNK):
+            _write(1, data)
+        return
+    while head := response.read(8):
+        stream, length = struct.unpack(">BxxxI", head)
+        _write(stream, response.read(length))
+
+
+def carry(
+    door: Door, sock: socket.socket, number: str, *, terminal: bool, stdin: bool, resize: str = ""
+) -> bool:
+    """Carry bytes both ways until the other side closes. False where the user detached."""
+    place = resize or f"/containers/{number}/resize"
+    sources = [sock.fileno()] + ([sys.stdin.fileno()] if stdin else [])
+    pending = b""
+    with _raw(terminal and stdin), _resizing(door, place, terminal):
+        while True:
+            ready, _, _ = select.select(sources, [], [])
+            if sys.stdin.fileno() in ready and stdin and sys.stdin.fileno() in sources:
+                data = os.read(sys.stdin.fileno(), _CHUNK)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    sock.sendall(data) if data else sock.shutdown(socket.SHUT_WR)
+                if not data:
+                    sources.remove(sys.stdin.fileno())
+            if sock.fileno() in ready:
+                try:
+                    data = sock.recv(_CHUNK)
+                except ConnectionResetError:
+                    data = b""
+                if not data:
+                    break
+                pending = _show(pending + data, terminal)
+    sock.close()
+    return not _still_runs(door, number, resize)
+
+
+def _still_runs(door: Door, number: str, resize: str) -> bool:
+    """The stream has ended: because the process has, or because the user detached?"""
+    if resize:
+        return False
+    try:
+        state = door.client.get(f"/containers/{number}/json")["State"]
+    except NetkitError:
+        return False
+    if not state["Running"]:
+        return False
+    # The daemon may be about to settle the end; a detached container goes on running.
+    try:
+        os.kill(state["Pid"], 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return sys.stdin.isatty()
+
+
+def _show(data: bytes, terminal: bool) -> bytes:
+    """Print what is complete; returns the rest."""
+    if terminal:
+        _write(1, data)
+        return b""
+    while len(data) >= 8:
+        stream, length = struct.unpack(">BxxxI", data[:8])
+        if len(data) < 8 + length:
+            break
+        _write(stream, data[8 : 8 + length])
+        data = data[8 + length :]
+    return data
+
+
+def _write(stream: int, data: bytes) -> None:
+    target = sys.stderr.buffer if stream == 2 else sys.stdout.buffer
+    target.write(data)
+    target.flush()
+
+
+def _attached(door: Door, number: str, stdin: bool, detach_keys: str) -> socket.socket:
+    query = {"stream": True, "stdout": True, "stderr": True, "stdin": stdin, "detachKeys": detach_keys}
+    return door.client.hijack(f"/containers/{number}/attach", **query)
+
+
+def _waiter(door: Door, number: str, condition: str, codes: list[int]) -> threading.Thread:
+    """Ask for the exit code before the start, in a thread; the request is on its way on return."""
+    asked = threading.Event()
+
+    def wait() -> None:
+        query = {"condition": condition}
+        with contextlib.suppress(NetkitError):
+            with door.client.open("POST", f"/containers/{number}/wait", query=query) as response:
+                asked.set()
+                import json
+
+                codes.append(json.loads(response.read())["StatusCode"])
+        asked.set()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    asked.wait(10)
+    return thread
+
+
+@contextlib.contextmanager
+def _raw(wanted: bool) -> Iterator[None]:
+    """Our terminal in raw mode, put back whatever happens."""
+    if not (wanted and sys.stdin.isatty()):
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setraw(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _resizing(door: Door, place: str, wanted: bool) -> Iterator[None]:
+    """Tell the size of our terminal now and whenever it changes."""
+    if not (wanted and sys.stdout.isatty()):
+        yield
+        return
+
+    def tell(*_: Any) -> None:
+        size = shutil.get_terminal_size()
+        with contextlib.suppress(NetkitError):
+            door.client.post(place, h=size.lines, w=size.columns)
+
+    before = signal.signal(signal.SIGWINCH, tell)
+    tell()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+@contextlib.contextmanager
+def _signals(door: Door, number: str, *, proxy: bool) -> Iterator[None]:
+    """Hand signals on to the container, as long as it is in the foreground."""
+    if not proxy:
+        yield
+        return
+
+    def hand_on(received: int, _: Any) -> None:
+        with contextlib.suppress(NetkitError):
+            door.client.post(f"/containers/{number}/kill", signal=str(received))
+
+    before = {number_: signal.signal(number_, hand_on) for number_ in _PROXIED}
+    try:
+        yield
+    finally:
+        for number_, handler in before.items():
+            signal.signal(number_, handler)

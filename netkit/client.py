@@ -1,0 +1,220 @@
+"""A client of one daemon: HTTP over a unix or TCP socket with the standard library.
+
+It starts a daemon where none answers, unless told not to, and turns the daemon's errors back into
+netkit's own. Paths and bodies are Docker's wherever Docker has the thing.
+
+    client = Client("unix:///run/netkit/netkit.sock", verb="network ls")
+    client.get("/networks")
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from netkit import errors
+from netkit.errors import NetkitError, SpecError, Unreachable
+
+DEFAULT_HOST = "unix:///run/netkit/netkit.sock"
+DEFAULT_STATE_DIR = "/var/lib/netkit"
+_STARTS_WITHIN_S = 20.0
+
+
+class Connection(http.client.HTTPConnection):
+    """An HTTP connection over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """Talks to the daemon at `host`; `verb` is what the user typed, for `blame`."""
+
+    def __init__(self, host: str = "", verb: str = "") -> None:
+        self.host = host or os.environ.get("NETKIT_HOST") or DEFAULT_HOST
+        self._verb = verb
+        scheme, _, self._place = self.host.partition("://")
+        if scheme not in {"unix", "tcp"} or not self._place:
+            raise SpecError(f"invalid host {self.host!r}", hint="unix:///path/to.sock or tcp://host:port")
+        self._unix = scheme == "unix"
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.call("GET", path, query=query)
+
+    def post(self, path: str, body: Any = None, **query: Any) -> Any:
+        return self.call("POST", path, body=body, query=query)
+
+    def delete(self, path: str, **query: Any) -> Any:
+        return self.call("DELETE", path, query=query)
+
+    def call(
+        self, method: str, path: str, *, body: Any = None, query: Mapping[str, Any] | None = None
+    ) -> Any:
+        """One request; the answer's JSON, or None where it is empty. Raises NetkitError."""
+        with self.open(method, path, body=body, query=query) as response:
+            data = response.read()
+        kind = response.headers.get_content_type()
+        return json.loads(data) if data and kind == "application/json" else None
+
+    @contextlib.contextmanager
+    def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        stream: BinaryIO | None = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """One request whose answer is read by the caller: logs, events, a long wait."""
+        connection = self._connected()
+        try:
+            headers = {"X-Netkit-Verb": self._verb}
+            data: Any = None
+            if stream is not None:
+                data, headers["Content-Type"] = stream, "application/x-tar"
+            elif body is not None:
+                data, headers["Content-Type"] = json.dumps(body), "application/json"
+            chunked = stream is not None
+            connection.request(method, _target(path, query), data, headers, encode_chunked=chunked)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _error(response.status, response.read())
+            yield response
+        except (ConnectionError, http.client.HTTPException) as err:
+            raise Unreachable(
+                f"the daemon at {self.host} broke off: {err or type(err).__name__}", hint="see its log"
+            ) from err
+        finally:
+            connection.close()
+
+    def hijack(self, path: str, body: Any = None, **query: Any) -> socket.socket:
+        """A POST whose connection becomes a raw stream both ways (attach, exec)."""
+        connection = self._connected()
+        data = json.dumps(body if body is not None else {}).encode()
+        head = (
+            f"POST {_target(path, query)} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+            f"Upgrade: tcp\r\nX-Netkit-Verb: {self._verb}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        sock: socket.socket = connection.sock
+        sock.sendall(head.encode() + data)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            # A byte at a time: what follows the head belongs to the stream.
+            byte = sock.recv(1)
+            if not byte:
+                raise Unreachable(f"the daemon at {self.host} broke off", hint="see its log")
+            answer += byte
+        status = int(answer.split()[1])
+        if status >= 400:
+            raise _error(status, _rest(sock, answer))
+        return sock
+
+    def _connected(self) -> http.client.HTTPConnection:
+        connection = self._connection()
+        try:
+            connection.connect()
+        except (FileNotFoundError, ConnectionRefusedError) as err:
+            self._start(err)
+            connection = self._connection()
+            connection.connect()
+        except PermissionError as err:
+            raise Unreachable(f"no permission to talk to {self.host}", hint="run it as root (sudo)") from err
+        except OSError as err:
+            raise Unreachable(
+                f"cannot reach {self.host}: {err.strerror}", hint="is the address right?"
+            ) from err
+        return connection
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return Connection(self._place) if self._unix else http.client.HTTPConnection(self._place)
+
+    def _start(self, err: OSError) -> None:
+        """Start a daemon on our socket, and wait until it answers."""
+        if not self._unix or os.environ.get("NETKIT_AUTOSTART", "1") == "0":
+            raise Unreachable(f"no daemon answers on {self.host}", hint="start one: netkit daemon") from err
+        if os.geteuid() != 0:
+            raise Unreachable(f"no daemon answers on {self.host}", hint="run it as root (sudo)") from err
+        state = os.environ.get("NETKIT_STATE_DIR", "")
+        if not state and self.host != DEFAULT_HOST:
+            raise Unreachable(
+                f"no daemon answers on {self.host}",
+                hint="start one: netkit daemon -H … --state-dir …, or name its folder in NETKIT_STATE_DIR",
+            ) from err
+        state = state or DEFAULT_STATE_DIR
+        sys.stderr.write(
+            f"netkit: no daemon answered on {self.host}; starting one (NETKIT_AUTOSTART=0 turns this off)\n"
+        )
+        log = Path(state) / "daemon.log"
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        with log.open("ab") as output:
+            argv = [sys.executable, "-m", "netkit.cli.main", "daemon", "-H", self.host, "--state-dir", state]
+            daemon = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self._await(daemon, log)
+
+    def _await(self, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                connection = self._connection()
+                connection.connect()
+                connection.close()
+                return
+            if daemon.poll() is not None:
+                said = log.read_text(errors="replace").strip().splitlines()[-2:]
+                raise Unreachable("the daemon did not start: " + " ".join(said), hint=f"see {log}")
+            time.sleep(0.02)
+        raise Unreachable(f"the daemon did not answer within {_STARTS_WITHIN_S:g} s", hint=f"see {log}")
+
+
+def _target(path: str, query: Mapping[str, Any] | None) -> str:
+    """Path and query; flags become 1, what is None or empty is left out."""
+    words = {
+        key: 1 if value is True else value
+        for key, value in (query or {}).items()
+        if value not in (None, "", False)
+    }
+    return urllib.parse.quote(path) + ("?" + urllib.parse.urlencode(words) if words else "")
+
+
+def _error(status: int, data: bytes) -> NetkitError:
+    """The daemon's answer as one of our own errors."""
+    try:
+        body = json.loads(data)
+    except ValueError:
+        body = {"message": data.decode(errors="replace")}
+    message, hint = body.get("error") or body.get("message", ""), body.get("hint", "")
+    cls = getattr(errors, str(body.get("kind", "")), errors.by_status(status))
+    if not (isinstance(cls, type) and issubclass(cls, NetkitError)) or cls is errors.VerifyError:
+        cls = errors.by_status(status)
+    error = cls(message, hint=hint)
+    if left := body.get("left"):
+        error.message += "\nleft behind until the next reconcile: " + "; ".join(left)
+    error.status = status
+    return error
+
+
+def _rest(sock: socket.socket, head: bytes) -> bytes:
+    """The body that follows an error's head."""
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    left = int(lengths[0].split(b":")[1]) if lengths else 0
+    data = b""
+    while len(data) < left and (part := sock.recv(left - len(data))):
+        data += part
+    return data

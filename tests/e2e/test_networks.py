@@ -1,0 +1,142 @@
+"""Bridges and networks, addresses, several networks per container, isolation."""
+
+import json
+
+import pytest
+
+from tests.e2e.lab import OUTSIDE
+from tests.e2e.probes import ask, idle, serve
+
+
+def test_the_default_bridge_has_a_free_subnet(lab):
+    net = lab.json("network", "inspect", "bridge")[0]
+    assert net["Options"]["com.docker.network.bridge.name"] == "netkit0"
+    assert net["IPAM"]["Config"][0]["Subnet"] == "172.17.0.0/16"
+    assert "172.17.0.1/16" in lab.host.sh("ip -br address show netkit0")
+
+
+def test_a_bridge_is_made_shown_and_removed(lab):
+    lab.netkit("bridge", "add", "brx", "--address", "192.168.77.1/24")
+    assert "192.168.77.1/24" in lab.host.sh("ip -br address show brx")
+    assert "netkit:network/brx" in lab.host.sh("ip link show brx")
+    rows = {row["Name"]: row for row in json.loads(lab.out("bridge", "ls", "--json"))}
+    assert rows["brx"]["Subnet"] == "192.168.77.0/24"
+    lab.netkit("bridge", "rm", "brx")
+    assert "brx" not in lab.host.sh("ip -o link")
+    assert lab.plan() == "nothing to change"
+
+
+def test_an_interface_is_put_into_a_bridge_and_taken_out(lab):
+    lab.netkit("bridge", "add", "bry")
+    lab.host.sh("ip link add nic0 type veth peer name nic1")
+    try:
+        lab.netkit("bridge", "attach", "bry", "nic0")
+        assert "master bry" in lab.host.sh("ip link show nic0")
+        lab.netkit("bridge", "detach", "bry", "nic0")
+        assert "master" not in lab.host.sh("ip link show nic0")
+    finally:
+        lab.host.sh("ip link del nic0")
+    lab.netkit("bridge", "rm", "bry")
+
+
+def test_a_container_on_several_networks_and_changed_while_it_runs(lab):
+    lab.netkit("network", "create", "--subnet", "10.81.0.0/24", "one")
+    lab.netkit("network", "create", "--subnet", "10.82.0.0/24", "--gateway", "10.82.0.9", "two")
+    serve(lab, "peer1", "--network", "one")
+    serve(lab, "peer2", "--network", "two")
+    idle(lab, "both", "--network", "one")
+    assert ask(lab, "both", lab.address("peer1", "one")) == "peer1"
+    assert ask(lab, "both", lab.address("peer2", "two")) is None
+    lab.netkit("network", "connect", "--ip", "10.82.0.77", "two", "both")
+    assert lab.address("both", "two") == "10.82.0.77"
+    assert ask(lab, "both", lab.address("peer2", "two")) == "peer2"
+    assert "10.82.0.77/24" in lab.out("exec", "both", "ip", "address", "show", "eth1")
+    lab.netkit("network", "disconnect", "two", "both")
+    assert ask(lab, "both", lab.address("peer2", "two")) is None
+    assert "eth1" not in lab.out("exec", "both", "ip", "link")
+    assert ask(lab, "both", lab.address("peer1", "one")) == "peer1"
+    lab.netkit("rm", "-f", "both", "peer1", "peer2")
+    lab.netkit("network", "rm", "one", "two")
+
+
+def test_chosen_address_mac_and_interface_name(lab):
+    lab.netkit("network", "create", "--subnet", "10.83.0.0/24", "own")
+    wish = "name=own,ip=10.83.0.5,mac-address=02:aa:bb:cc:dd:ee,interface=lan0"
+    idle(lab, "chosen", "--network", wish)
+    shown = lab.out("exec", "chosen", "ip", "address", "show", "lan0")
+    assert "10.83.0.5/24" in shown
+    assert "02:aa:bb:cc:dd:ee" in shown
+    lab.netkit("rm", "-f", "chosen")
+    lab.netkit("network", "rm", "own")
+
+
+def test_macs_follow_addresses(lab):
+    idle(lab, "plain")
+    octets = [f"{int(octet):02x}" for octet in lab.address("plain").split(".")]
+    assert ":".join(["02", "42", *octets]) in lab.out("exec", "plain", "ip", "link", "show", "eth0")
+    lab.netkit("rm", "-f", "plain")
+
+
+def test_the_default_gateway_goes_by_priority(lab):
+    for number in (1, 2):
+        lab.netkit("network", "create", "--subnet", f"10.9{number}.0.0/24", f"gw{number}")
+    idle(lab, "routed", "--network", "gw1", "--network", "name=gw2,gw-priority=5")
+    assert "default via 10.92.0.1" in lab.out("exec", "routed", "ip", "route")
+    lab.netkit("network", "disconnect", "gw2", "routed")
+    assert "default via 10.91.0.1" in lab.out("exec", "routed", "ip", "route")
+    lab.netkit("rm", "-f", "routed")
+    lab.netkit("network", "rm", "gw1", "gw2")
+
+
+def test_networks_are_isolated_and_internal_ones_stay_inside(lab):
+    lab.netkit("network", "create", "--internal", "inside")
+    lab.netkit("network", "create", "other")
+    serve(lab, "in1", "--network", "inside")
+    idle(lab, "in2", "--network", "inside")
+    serve(lab, "out1", "--network", "other")
+    assert ask(lab, "in2", lab.address("in1", "inside")) == "in1"
+    assert ask(lab, "out1", lab.address("in1", "inside"), wait=1) is None
+    assert ask(lab, "in2", lab.address("out1", "other"), wait=1) is None
+    lab.outside.sh("(busybox nc -lk -p 7000 -e echo far & echo $! >/tmp/nkt-far.pid)")
+    try:
+        assert ask(lab, "out1", OUTSIDE, 7000) == "far"
+        assert ask(lab, "in2", OUTSIDE, 7000, wait=1) is None
+    finally:
+        lab.outside.sh("kill $(cat /tmp/nkt-far.pid); rm /tmp/nkt-far.pid")
+    lab.netkit("rm", "-f", "in1", "in2", "out1")
+    lab.netkit("network", "rm", "inside", "other")
+
+
+def test_fixed_cidr_of_the_tutorial(fresh_lab):
+    fresh_lab.start("--bip", "10.211.55.1/24", "--fixed-cidr", "10.211.55.64/26")
+    fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
+    idle(fresh_lab, "first")
+    assert fresh_lab.address("first") == "10.211.55.64"
+
+
+def test_an_existing_bridge_is_used_and_left(fresh_lab):
+    fresh_lab.host.sh("brctl addbr br0 || ip link add br0 type bridge; ip address add 192.168.5.1/24 dev br0; ip link set br0 up")
+    fresh_lab.start("-b", "br0")
+    fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
+    serve(fresh_lab, "web", "-p", "8080:80")
+    assert fresh_lab.address("web") == "192.168.5.2"
+    assert "netkit0" not in fresh_lab.host.sh("ip -o link")
+    fresh_lab.netkit("teardown")
+    shown = fresh_lab.host.sh("ip -br address show br0")
+    assert "192.168.5.1/24" in shown
+    assert fresh_lab.leftovers() == ""
+
+
+def test_prune_takes_what_nobody_uses(lab):
+    lab.netkit("network", "create", "lonely")
+    idle(lab, "user")
+    lab.netkit("network", "prune", "-f")
+    names = lab.out("network", "ls", "-q", "--no-trunc").split()
+    assert lab.json("network", "inspect", "bridge")[0]["Id"] in names
+    assert lab.netkit("network", "inspect", "lonely", check=False).returncode == 4
+    lab.netkit("rm", "-f", "user")
+
+
+@pytest.mark.parametrize("verb", ["network", "bridge"])
+def test_listing_says_json_on_demand(lab, verb):
+    assert isinstance(json.loads(lab.out(verb, "ls", "--json")), list)
