@@ -41,7 +41,7 @@ def play(lab: Lab) -> int:
     print("\n# A bridge on which nothing passes between containers unless a link opens it.")
     run("bridge", "add", "br0", "--address", "192.168.100.1/24", "--no-icc")
     run("run", "-d", "--name", "db", "--network", "br0", "--expose", "5432", "box",
-        "nc", "-lk", "-p", "5432", "-e", "echo", "database here")  # fmt: skip
+        "nc", "-ll", "-p", "5432", "-e", "echo", "database here")  # fmt: skip
     run("run", "-d", "--name", "web", "--network", "br0", "--link", "db:db", "-p", "8080:80", "box",
         "sh", "-c", SITE)  # fmt: skip
     run("run", "-d", "--name", "stranger", "--network", "br0", "box", "sleep", "1000")

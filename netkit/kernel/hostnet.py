@@ -1,7 +1,7 @@
 """What the host's network looks like: routes, interfaces, foreign addresses. Reading only.
 
-    >>> HostNetwork(Rtnl.open()).kinds()
-    {'lo': 'loopback', 'eth0': 'physical'}
+>>> HostNetwork(Rtnl.open()).kinds()
+{'lo': 'loopback', 'eth0': 'physical'}
 """
 
 from collections.abc import Collection

@@ -1,7 +1,7 @@
 """Reading links, addresses and routes: what the kernel answers, as small values.
 
-    >>> find(rtnl, "br0").kind
-    'bridge'
+>>> find(rtnl, "br0").kind
+'bridge'
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,10 @@ _INET = 2
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A link: `kind` is bridge, veth, …, loopback, or physical; `master` and `peer` are indexes."""
+    """A link: `kind` is bridge, veth, …, loopback, or physical; `master` and `peer` are indexes.
+
+    `hairpin` is set on a bridge's port that may send frames back to where they came from.
+    """
 
     index: int
     name: str
@@ -34,6 +37,7 @@ class Link(msgspec.Struct, frozen=True):
     peer: int
     group: int
     alias: str
+    hairpin: bool = False
 
     @property
     def ours(self) -> bool:
@@ -56,9 +60,7 @@ class InterfaceAddress(msgspec.Struct, frozen=True):
 
 def find(rtnl: Rtnl, name: str) -> Link | None:
     """The link of that name, or None."""
-    request = message(
-        ifinfmsg, wire.RTM_GETLINK, wire.REQUEST, [("IFLA_IFNAME", name), _SKIP_STATISTICS]
-    )
+    request = message(ifinfmsg, wire.RTM_GETLINK, wire.REQUEST, [("IFLA_IFNAME", name), _SKIP_STATISTICS])
     answer = rtnl.get(request)
     return None if answer is None else _link(answer)
 
@@ -98,7 +100,13 @@ def _link(answer: Any) -> Link:
         peer=answer.get_attr("IFLA_LINK") or 0,
         group=answer.get_attr("IFLA_GROUP") or 0,
         alias=answer.get_attr("IFLA_IFALIAS") or "",
+        hairpin=_hairpin(info) if info and answer.get_attr("IFLA_MASTER") else False,
     )
+
+
+def _hairpin(info: Any) -> bool:
+    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
+    return bool(port and hasattr(port, "get_attr") and port.get_attr("IFLA_BRPORT_MODE"))
 
 
 def _address(answer: Any) -> InterfaceAddress:

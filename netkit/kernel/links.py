@@ -130,9 +130,7 @@ class LinkDriver(OneByOne):
                 },
             ),
         ]
-        made = message(
-            ifinfmsg, wire.RTM_NEWLINK, wire.CREATE, attributes, flags=IFF_UP, change=IFF_UP
-        )
+        made = message(ifinfmsg, wire.RTM_NEWLINK, wire.CREATE, attributes, flags=IFF_UP, change=IFF_UP)
         try:
             self._rtnl.do(made)
         except RtnlError as err:
@@ -209,8 +207,12 @@ def set_link(
     mtu: int = 0,
     master: int | None = None,
     alias: str | None = None,
+    hairpin: bool = False,
 ) -> Any:
-    """A message that changes a link; what is None or 0 stays as it is, `master` 0 takes it out."""
+    """A message that changes a link; what is None or 0 stays as it is, `master` 0 takes it out.
+
+    `hairpin` lets a bridge send a frame back out of the port it came in by.
+    """
     attributes: list[tuple[str, Any]] = []
     if mtu:
         attributes.append(("IFLA_MTU", mtu))
@@ -218,6 +220,10 @@ def set_link(
         attributes.append(("IFLA_MASTER", master))
     if alias is not None:
         attributes.append(("IFLA_IFALIAS", alias))
+    if hairpin:
+        port = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
+        words = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", port)]
+        attributes.append(("IFLA_LINKINFO", {"attrs": words}))
     flags = {} if up is None else {"flags": IFF_UP if up else 0, "change": IFF_UP}
     return message(ifinfmsg, wire.RTM_NEWLINK, wire.ACK, attributes, index=index, **flags)
 
@@ -238,9 +244,7 @@ def address_message(kind: int, flags: int, index: int, cidr: str) -> Any:
     if kind == wire.RTM_NEWADDR:
         attributes += [("IFA_BROADCAST", broadcast)] if int(length) < 31 else []
         attributes.append(("IFA_PROTO", PROTOCOL))
-    return message(
-        ifaddrmsg, kind, flags, attributes, index=index, family=2, prefixlen=int(length)
-    )
+    return message(ifaddrmsg, kind, flags, attributes, index=index, family=2, prefixlen=int(length))
 
 
 def _bridge(link: Link) -> Bridge:

@@ -134,9 +134,7 @@ class Rtnl:
         yield from _split(self._socket.recv(_BUFFER))
 
 
-def message(
-    cls: type, kind: int, flags: int, attributes: Sequence[tuple[str, Any]], /, **fields: Any
-) -> Any:
+def message(cls: type, kind: int, flags: int, attributes: Sequence[tuple[str, Any]], /, **fields: Any) -> Any:
     """A netlink message: `cls` is pyroute2's, `fields` those of its fixed header."""
     made = cls()
     made["header"]["type"] = kind

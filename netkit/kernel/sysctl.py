@@ -40,10 +40,11 @@ class SysctlDriver(OneByOne):
         if wanted.name.startswith(_BRIDGE_FILTER) and not path.exists():
             _load_bridge_filter()
         before = _read(path)
-        if before == wanted.value:
-            return
+        # Remembered first, and also where it is right already: only what is remembered is ours.
         if not wanted.link and wanted.name not in self._previous:
             self._previous[wanted.name] = before
+        if before == wanted.value:
+            return
         _write(path, wanted.value)
         if (after := _read(path)) != wanted.value:
             raise ApplyError(f"{wanted.name} is {after} after {wanted.value} was written to it")
@@ -60,6 +61,8 @@ class SysctlDriver(OneByOne):
             del self._previous[observed.name]
 
     def _observed(self, wanted: Sysctl) -> Sysctl | None:
+        if not wanted.link and wanted.name not in self._previous:
+            return None
         try:
             value = _read(_path(wanted))
         except ApplyError:

@@ -74,14 +74,10 @@ class VethDriver(OneByOne):
             raise TypeError(f"not a veth: {wanted!r}")
         link = self._find(wanted.name)
         bridge = self._bridge(wanted)
+        # Two messages: the port's own settings are its bridge's to take.
         self._rtnl.do(
-            set_link(
-                link.index,
-                up=True,
-                mtu=wanted.mtu,
-                master=bridge.index,
-                alias=mark(wanted.owner),
-            )
+            set_link(link.index, up=True, mtu=wanted.mtu, master=bridge.index),
+            set_link(link.index, alias=mark(wanted.owner), hairpin=True),
         )
         with Rtnl.open(wanted.namespace) as inside:
             if peer := linkinfo.find(inside, wanted.peer):
@@ -112,7 +108,9 @@ class VethDriver(OneByOne):
             raise self._explained(wanted, err) from err
         finally:
             os.close(descriptor)
-        self._rtnl.do(set_link(self._find(wanted.name).index, alias=mark(wanted.owner)))
+        # Hairpin: a container that calls its own published port is led back to where it came from.
+        link = self._find(wanted.name)
+        self._rtnl.do(set_link(link.index, alias=mark(wanted.owner), hairpin=True))
 
     def _explained(self, wanted: Veth, err: RtnlError) -> ApplyError | Conflict:
         if err.errno == errno.EEXIST:
@@ -132,7 +130,7 @@ class VethDriver(OneByOne):
         if link is None or not link.ours or wanted.name in self._removals:
             return None
         bridge = linkinfo.find(self._rtnl, wanted.bridge)
-        in_place = link.up and bridge is not None and link.master == bridge.index
+        in_place = link.up and link.hairpin and bridge is not None and link.master == bridge.index
         outside = (wanted.bridge if in_place else "", link)
         try:
             inside = Rtnl.open(wanted.namespace)
@@ -155,7 +153,7 @@ class VethDriver(OneByOne):
                     continue
                 seen.add(index)
                 master = links.get(link.master)
-                bridge = master.name if master and link.up else ""
+                bridge = master.name if master and link.up and link.hairpin else ""
                 yield _veth(bridge, link, str(namespace), peer, cidrs)
         for index, link in ours.items():
             if index not in seen:

@@ -79,6 +79,12 @@ class Session:
         elif link := self._connected.result():
             link.close()
 
+    async def abandon(self) -> None:
+        """Leave, whether it is connected by now or will never be."""
+        self.give_up()
+        await asyncio.shield(self._connected)
+        await self.close()
+
     def _tell(self, link: socket.socket | None) -> None:
         """Settle on the session's own loop; where that is closed nobody waits any more."""
         try:

@@ -78,7 +78,7 @@ async def begin(box: Folder, exec_id: str, command: Command) -> Execution:
     try:
         pid, sync = await asyncio.to_thread(_begin, box, place, command, execution)
     except BaseException:
-        execution.give_up()
+        await execution.abandon()
         shutil.rmtree(place, ignore_errors=True)
         raise
     execution.follow(pid, sync)

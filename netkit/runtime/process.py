@@ -68,9 +68,7 @@ class ProcessDriver(OneByOne):
         shutil.rmtree(folder.path / "exec", ignore_errors=True)
         folder.clear(*MADE)
         cgroup.remove(group)
-        cgroup.remove_empty(
-            folder.runtime_root, folder.runtime_root.parent, folder.runtime_root.parent.parent
-        )
+        cgroup.remove_empty(folder.runtime_root, folder.runtime_root.parent)
         folder.clear(WANTED)  # last: as long as it is there, there is something to delete
 
     def _all(self) -> Iterator[str]:

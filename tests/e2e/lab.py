@@ -117,7 +117,9 @@ class Lab:
         )
         if check and done.returncode != 0:
             words = " ".join(argv)
-            raise AssertionError(f"netkit {words}: exit {done.returncode}\n{done.stdout}{done.stderr}\n{self.log()}")
+            raise AssertionError(
+                f"netkit {words}: exit {done.returncode}\n{done.stdout}{done.stderr}\n{self.log()}"
+            )
         return done
 
     def out(self, *argv, **options):

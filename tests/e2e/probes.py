@@ -1,6 +1,6 @@
 """Questions that tests ask of containers: does a connection come through, what answers."""
 
-LISTENER = ("nc", "-lk", "-p", "{port}", "-e", "echo", "{word}")
+LISTENER = ("nc", "-ll", "-p", "{port}", "-e", "echo", "{word}")
 
 
 def serve(lab, name, *options, port=80, word=None):

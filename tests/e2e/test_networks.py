@@ -97,7 +97,7 @@ def test_networks_are_isolated_and_internal_ones_stay_inside(lab):
     assert ask(lab, "in2", lab.address("in1", "inside")) == "in1"
     assert ask(lab, "out1", lab.address("in1", "inside"), wait=1) is None
     assert ask(lab, "in2", lab.address("out1", "other"), wait=1) is None
-    lab.outside.sh("(busybox nc -lk -p 7000 -e echo far & echo $! >/tmp/nkt-far.pid)")
+    lab.outside.sh("(busybox nc -ll -p 7000 -e echo far & echo $! >/tmp/nkt-far.pid)")
     try:
         assert ask(lab, "out1", OUTSIDE, 7000) == "far"
         assert ask(lab, "in2", OUTSIDE, 7000, wait=1) is None
@@ -115,7 +115,9 @@ def test_fixed_cidr_of_the_tutorial(fresh_lab):
 
 
 def test_an_existing_bridge_is_used_and_left(fresh_lab):
-    fresh_lab.host.sh("brctl addbr br0 || ip link add br0 type bridge; ip address add 192.168.5.1/24 dev br0; ip link set br0 up")
+    fresh_lab.host.sh(
+        "brctl addbr br0 || ip link add br0 type bridge; ip address add 192.168.5.1/24 dev br0; ip link set br0 up"
+    )
     fresh_lab.start("-b", "br0")
     fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
     serve(fresh_lab, "web", "-p", "8080:80")

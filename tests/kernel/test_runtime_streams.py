@@ -52,7 +52,7 @@ def test_attached_before_there_is_a_container_nothing_is_lost(boxes):
         sessions = [await boxes.runtime.attach(box.id) for _ in range(3)]
         await asyncio.to_thread(boxes.create, "a", *box.command)
         await asyncio.to_thread(boxes.runtime.start, box.id)
-        return [await everything(session) for session in sessions]
+        return await asyncio.gather(*map(everything, sessions))  # one that is not read holds up all
 
     for said in play(scene()):
         assert said[1].split() == [b"out", *(b"%d" % n for n in range(1, 20001))]
@@ -110,6 +110,7 @@ def test_one_who_only_looks_leaves_stdin_alone(boxes):
         writes = await boxes.runtime.attach(box.id, stdin=True)
         await writes.write(b"hello\n")
         await writes.close_stdin()
+        await everything(writes)
         return await everything(looks)
 
     assert play(scene())[1] == b"hello\n"
@@ -227,6 +228,7 @@ def test_execs_end_with_their_container_and_leave_nothing(boxes, running):
     async def scene():
         execution = await boxes.runtime.execute(running.id, "e1", Command(argv=("sleep", "1000")))
         await asyncio.to_thread(boxes.processes.delete, boxes.resources(running)[2])
+        await everything(execution)
         return await execution.wait()
 
     assert play(scene()) == 137
