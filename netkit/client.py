@@ -26,6 +26,7 @@ from netkit.errors import NetkitError, SpecError, Unreachable
 DEFAULT_HOST = "unix:///run/netkit/netkit.sock"
 DEFAULT_STATE_DIR = "/var/lib/netkit"
 _STARTS_WITHIN_S = 20.0
+_VERB_MAX = 500
 
 
 class Connection(http.client.HTTPConnection):
@@ -45,7 +46,8 @@ class Client:
 
     def __init__(self, host: str = "", verb: str = "") -> None:
         self.host = host or os.environ.get("NETKIT_HOST") or DEFAULT_HOST
-        self._verb = verb
+        # A header holds one line of plain characters.
+        self._verb = " ".join(verb.split())[:_VERB_MAX].encode("ascii", "backslashreplace").decode()
         scheme, _, self._place = self.host.partition("://")
         if scheme not in {"unix", "tcp"} or not self._place:
             raise SpecError(f"invalid host {self.host!r}", hint="unix:///path/to.sock or tcp://host:port")

@@ -95,8 +95,11 @@ def verb(name: str, *, changes: bool = False, quiet: bool = False, **settings: A
     return wrap
 
 
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
 class Command(click.Command):
-    """A command whose usage errors name the nearest known option."""
+    """A command that takes `--flag=true|false`, and whose usage errors name the nearest option."""
 
     @classmethod
     def make(cls, name: str, function: Any, settings: dict[str, Any]) -> click.Command:
@@ -104,11 +107,19 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, [self._plain(word) for word in args])
         except click.NoSuchOption as err:
             known = [name for param in self.params for name in param.opts if name.startswith("--")]
             err.possibilities = difflib.get_close_matches(err.option_name, known, n=1)
             raise
+
+    def _plain(self, word: str) -> str:
+        """`--icc=false` as `--no-icc`."""
+        name, separator, value = word.partition("=")
+        for param in self.params:
+            if separator and name in param.opts and param.secondary_opts and value.lower() in _TRUTHS:
+                return name if _TRUTHS[value.lower()] else param.secondary_opts[0]
+        return word
 
 
 class Lazy(click.Group):

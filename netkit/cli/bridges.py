@@ -35,9 +35,9 @@ def add(door: Door, name: str, **given: Any) -> None:
         "Name": name,
         "Address": str(parse_subnet(address, "address")) if address else "",
         "FixedCidr": str(parse_subnet(fixed, "fixed-cidr")) if fixed else "",
-        "Icc": given["icc"] and not given["no_icc"],
-        "IpMasq": given["ip_masq"] and not given["no_ip_masq"],
-        "Internal": given["internal"] and not given["no_internal"],
+        "Icc": given["icc"],
+        "IpMasq": given["ip_masq"],
+        "Internal": given["internal"],
         "Mtu": given["mtu"],
         "Adopt": given["adopt"],
     }

@@ -7,36 +7,18 @@ from typing import Any
 
 import click
 
+from netkit.cli.base import Command
 from netkit.client import DEFAULT_HOST, DEFAULT_STATE_DIR
 
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
-class Switch(click.ParamType[bool]):
-    """A flag that also takes a value: --icc, --icc=false, --no-icc."""
-
-    name = "true|false"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> bool:
-        return bool(click.BOOL.convert(value, param, ctx))
-
-
 def switch(name: str, default: bool, text: str) -> Any:
-    """`--name`, `--name=true|false` and `--no-name`."""
-    field = name.replace("-", "_")
-
-    def wrap(function: Any) -> Any:
-        function = click.option(f"--no-{name}", f"no_{field}", is_flag=True, hidden=True, expose_value=True)(
-            function
-        )
-        return click.option(
-            f"--{name}", field, type=Switch(), is_flag=False, flag_value=True, default=default, help=text
-        )(function)
-
-    return wrap
+    """`--name`, `--no-name`, and (through `base.Command`) `--name=true|false`."""
+    return click.option(f"--{name}/--no-{name}", name.replace("-", "_"), default=default, help=text)
 
 
-@click.command("daemon")
+@click.command("daemon", cls=Command)
 @click.option("--host", "-H", "hosts", multiple=True, default=(), metavar="URL", help="Where to listen.")
 @click.option("--state-dir", default=DEFAULT_STATE_DIR, show_default=True, help="Where state is kept.")
 @click.option("--bridge", "-b", default="", help="Use an existing bridge; none for no default network.")
@@ -59,7 +41,5 @@ def daemon(hosts: tuple[str, ...], **given: Any) -> None:
     from netkit.daemon.main import serve
     from netkit.daemon.options import Options
 
-    for field in ("icc", "iptables", "ip_forward", "ip_masq"):
-        given[field] = given[field] and not given.pop(f"no_{field}")
     where = hosts or (os.environ.get("NETKIT_HOST") or DEFAULT_HOST,)
     raise click.exceptions.Exit(serve(Options(hosts=where, **given)))

@@ -38,7 +38,7 @@ def network() -> None:
 def create(door: Door, name: str, opt: tuple[str, ...], label: tuple[str, ...], **given: Any) -> None:
     """Create a network."""
     options = mapping(opt, "--opt")
-    if not (given["icc"] and not given["no_icc"]):
+    if not given["icc"]:
         options[_ICC] = "false"
     if given["mtu"]:
         options[_MTU] = str(given["mtu"])
@@ -54,7 +54,7 @@ def create(door: Door, name: str, opt: tuple[str, ...], label: tuple[str, ...], 
     body = {
         "Name": name,
         "Driver": given["driver"],
-        "Internal": given["internal"] and not given["no_internal"],
+        "Internal": given["internal"],
         "IPAM": {"Config": [config] if config else []},
         "Options": options,
         "Labels": mapping(label, "--label"),

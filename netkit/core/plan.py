@@ -41,7 +41,11 @@ def index(resources: Iterable[Resource]) -> dict[Key, Resource]:
 def diff(observed: Resources, wanted: Resources) -> tuple[Operation, ...]:
     """The operations that turn `observed` into `wanted`, in an order that works."""
     replaced = _replaced(observed, wanted)
-    deletes = [Operation(was, None) for key, was in observed.items() if key not in wanted or key in replaced]
+    deletes = [
+        Operation(was, None)
+        for key, was in observed.items()
+        if (key not in wanted or key in replaced) and not was.external
+    ]
     creates = [Operation(None, new) for key, new in wanted.items() if key not in observed or key in replaced]
     changes = [
         Operation(was, new)

@@ -66,12 +66,15 @@ async def _run(options: Options) -> None:
 @contextlib.contextmanager
 def _listening(addresses: Sequence[str]) -> Iterator[list[socket.socket]]:
     sockets: list[socket.socket] = []
+    names: list[str] = []  # asked for now: by the end the sockets are closed
     try:
         for address in addresses:
             sockets.append(server.listen(address))
+            if sockets[-1].family == socket.AF_UNIX:
+                names.append(sockets[-1].getsockname())
         yield sockets
     finally:
-        server.remove(sockets)
+        server.remove(names)
 
 
 @contextlib.contextmanager

@@ -57,9 +57,7 @@ async def take_over(options: Options, events: Events) -> Service:
     for entry in store.interrupted():
         log.warning("interrupted at %s by %s: %s; it is mended now", entry.time, entry.user, entry.verb)
     hands = build(state_dir, store.sysctls, options.variant)
-    engine = Engine(
-        store, hands.drivers, Failpoint.parse(os.environ.get("NETKIT_FAILPOINT", ""))
-    )
+    engine = Engine(store, hands.drivers, Failpoint.parse(os.environ.get("NETKIT_FAILPOINT", "")))
     facts = Facts(_host(options, state_dir), hands.network)
     service = Service(store, engine, hands, facts, Images(state_dir / "images"), events)
     try:

@@ -75,9 +75,7 @@ async def top(call: Call) -> web.Response:
     container = call.service.container(call.ref)
     if not container.running:
         raise Conflict(f"container {container.name} is not running", hint="start it first")
-    titles, rows = await call.run(
-        call.service.runtime.processes, container.id, call.text("ps_args", "-ef")
-    )
+    titles, rows = await call.run(call.service.runtime.processes, container.id, call.text("ps_args", "-ef"))
     return answer({"Titles": titles, "Processes": rows})
 
 

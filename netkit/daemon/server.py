@@ -105,13 +105,11 @@ def tcp_socket(text: str) -> socket.socket:
         raise Conflict(f"cannot listen on tcp://{text}: {err.strerror}", hint="choose another port") from err
 
 
-def remove(sockets: Iterable[socket.socket]) -> None:
-    """Take the socket files away, so that clients see at once that nobody is there."""
-    for sock in sockets:
-        if sock.family == socket.AF_UNIX:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(sock.getsockname())
-        sock.close()
+def remove(names: Iterable[str]) -> None:
+    """Take socket files away, so that clients see at once that nobody is there."""
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
 
 
 def _clear(path: Path) -> None:

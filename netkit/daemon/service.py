@@ -367,9 +367,7 @@ class Service:
             return
         for container in self.intent.containers.values():
             if net.id in container.endpoints:
-                self._engine.adjust(
-                    lambda intent, c=container: endpoint.disconnect(intent, net.id, c.id)
-                )
+                self._engine.adjust(lambda intent, c=container: endpoint.disconnect(intent, net.id, c.id))
 
 
 def _gone(intent: Intent, ref: str, end: containers.Ending) -> tuple[Intent, Container]:

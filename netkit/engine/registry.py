@@ -1,6 +1,6 @@
 """Which driver serves which kind of resource on this host: the one place where drivers are made.
 
-    hands = build(state_dir, store.sysctls, variant="auto")
+hands = build(state_dir, store.sysctls, variant="auto")
 """
 
 from collections.abc import Callable, MutableMapping

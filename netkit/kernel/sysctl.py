@@ -1,11 +1,12 @@
 """The driver for kernel settings, written below /proc/sys and read back.
 
 The value a setting had before us is kept by the store and put back when the setting is no longer
-wanted: the one thing that cannot be observed. Settings of one link go with the link.
+wanted: the one thing that cannot be observed. Only what is remembered is ours.
 
     SysctlDriver(store.sysctls).create(Sysctl(name="net.ipv4.ip_forward", value="1", owner="host"))
 """
 
+import re
 from collections.abc import Iterable, MutableMapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from netkit.model.resource import Resource, Sysctl
 
 _ROOT = Path("/proc/sys")
 _BRIDGE_FILTER = "net.bridge."
+_OF_LINK = re.compile(r"(net\.ipv[46]\.conf)\.(.+)\.(\w+)")
 
 
 class SysctlDriver(OneByOne):
@@ -36,12 +38,12 @@ class SysctlDriver(OneByOne):
     def create(self, wanted: Resource) -> None:
         if not isinstance(wanted, Sysctl):
             raise TypeError(f"not a sysctl: {wanted!r}")
-        path = _path(wanted)
+        path = _path(wanted.name)
         if wanted.name.startswith(_BRIDGE_FILTER) and not path.exists():
             _load_bridge_filter()
         before = _read(path)
         # Remembered first, and also where it is right already: only what is remembered is ours.
-        if not wanted.link and wanted.name not in self._previous:
+        if wanted.name not in self._previous:
             self._previous[wanted.name] = before
         if before == wanted.value:
             return
@@ -53,29 +55,29 @@ class SysctlDriver(OneByOne):
         self.create(wanted)
 
     def delete(self, observed: Resource) -> None:
-        if not isinstance(observed, Sysctl) or observed.link:
+        before = self._previous.get(observed.name_of())
+        if before is None:
             return
-        before = self._previous.get(observed.name)
-        if before is not None:
-            _write(_path(observed), before)
-            del self._previous[observed.name]
+        path = _path(observed.name_of())
+        if path.exists():  # a link's settings go with the link
+            _write(path, before)
+        del self._previous[observed.name_of()]
 
     def _observed(self, wanted: Sysctl) -> Sysctl | None:
-        if not wanted.link and wanted.name not in self._previous:
+        path = _path(wanted.name)
+        if wanted.name not in self._previous:
             return None
-        try:
-            value = _read(_path(wanted))
-        except ApplyError:
-            return None
-        return Sysctl(name=wanted.name, value=value, link=wanted.link, owner=wanted.owner)
+        if not path.exists():
+            # Its link has gone: nothing to see while it is wanted, a memory to drop when it is not.
+            return None if wanted.value else wanted
+        return Sysctl(name=wanted.name, value=_read(path), link=wanted.link, owner=wanted.owner)
 
 
-def _path(setting: Sysctl) -> Path:
-    """The file of a setting. A link's name may itself have dots in it."""
-    if not setting.link:
-        return _ROOT.joinpath(*setting.name.split("."))
-    before, _, after = setting.name.partition(f".{setting.link}.")
-    return _ROOT.joinpath(*before.split("."), setting.link, *after.split("."))
+def _path(name: str) -> Path:
+    """The file of a setting. A link's name, in the middle, may itself have dots in it."""
+    if match := _OF_LINK.fullmatch(name):
+        return _ROOT.joinpath(*match[1].split("."), match[2], match[3])
+    return _ROOT.joinpath(*name.split("."))
 
 
 def _read(path: Path) -> str:

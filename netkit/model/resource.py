@@ -30,12 +30,14 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """What all resources share.
 
     `changeable` names the fields that a modify can change in place, `unseen` those that the kernel
-    does not keep with the thing and that are therefore not compared.
+    does not keep with the thing and that are therefore not compared. An `external` one is somebody
+    else's: it may be needed and brought up, and is never removed.
     """
 
     owner: str
     changeable: ClassVar[frozenset[str]] = frozenset()
     unseen: ClassVar[frozenset[str]] = frozenset()
+    external: ClassVar[bool] = False
 
     @property
     def kind(self) -> str:
@@ -66,15 +68,15 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
 class Sysctl(Resource, frozen=True):
     """A kernel setting, `name` in dotted form without escapes: `net.ipv4.ip_forward`.
 
-    Settings of one link go with the link; others get back, when no longer wanted, the value they
-    had before us (the store remembers it: the one thing that cannot be observed).
+    When it is no longer wanted it gets back the value it had before us (the store remembers it: the
+    one thing that cannot be observed). `link` is the bridge whose setting it is, if any.
     """
 
     name: str
     value: str
     link: str = ""
     changeable = frozenset({"value", "owner"})
-    unseen = frozenset({"owner"})
+    unseen = frozenset({"owner", "link"})
 
     def name_of(self) -> str:
         return self.name
@@ -122,6 +124,7 @@ class Adopted(Resource, frozen=True):
     name: str
     changeable = frozenset({"owner"})
     unseen = frozenset({"owner"})
+    external = True
 
     @property
     def key(self) -> Key:

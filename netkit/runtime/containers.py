@@ -11,6 +11,7 @@ the event loop.
 """
 
 import asyncio
+import logging
 import shutil
 import threading
 from collections import defaultdict
@@ -25,6 +26,8 @@ from netkit.runtime.attach import Session
 from netkit.runtime.execution import Command, Execution
 from netkit.runtime.folder import Folder
 from netkit.runtime.places import Places
+
+log = logging.getLogger(__name__)
 
 UNKNOWN_EXIT = 255  # it ended while nobody watched: the host was rebooted, the monitor killed
 _SETTLE_S = 10.0
@@ -141,7 +144,7 @@ class Runtime:
         session = Session(writes=stdin)
         box = self._folder(container_id)
         with self._lock:
-            if not box.process() or box.unstarted():
+            if not box.process():
                 self._waiting[container_id].append(session)
                 return session
         await asyncio.to_thread(session.connect, box.path)
@@ -183,4 +186,8 @@ class Runtime:
         with self._lock:
             waiting = self._waiting.pop(box.id, [])
         for session in waiting:
-            session.connect(box.path)
+            try:
+                session.connect(box.path)
+            except OSError as err:
+                log.warning("a client is not attached to container %s: %s", box.id[:12], err)
+                session.give_up()

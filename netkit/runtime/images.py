@@ -194,6 +194,8 @@ def fill_from_tar(stream: BinaryIO, root: Path) -> tuple[str, int]:
             size = unpack(archive, root)
         while plain.read(_BLOCK_BYTES):
             continue  # what pads the tar belongs to what is hashed
+        if not plain.ended:
+            raise tarfile.ReadError("it ends in the middle")
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as err:
         raise SpecError(
             f"this is not a whole tar: {err}", hint="a tar, plain or packed by gzip or xz"
@@ -202,16 +204,22 @@ def fill_from_tar(stream: BinaryIO, root: Path) -> tuple[str, int]:
 
 
 class _Hashed:
-    """A stream that is hashed while it is read."""
+    """A stream that is hashed while it is read; `ended` says that it had a tar's end, blocks of zeros."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
+        self._tail = b""
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self._hash.update(data)
+        self._tail = (self._tail + data)[-tarfile.BLOCKSIZE :]
         return data
+
+    @property
+    def ended(self) -> bool:
+        return self._tail == bytes(tarfile.BLOCKSIZE)
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()

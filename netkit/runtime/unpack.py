@@ -34,6 +34,8 @@ def unpack(archive: tarfile.TarFile, root: Path) -> int:
         elif not member.islnk():
             _dress(path, member)
         size += member.size if member.isreg() else 0
+    if not any(root.iterdir()):
+        raise SpecError("the tar is empty", hint="a root file system: bin, etc, usr, …")
     for path, member in reversed(folders):
         _dress(path, member)
     return size

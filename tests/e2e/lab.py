@@ -39,6 +39,18 @@ class Space:
         assert not check or done.returncode == 0, f"{line}: {done.stderr or done.stdout}"
         return done.stdout
 
+    @contextlib.contextmanager
+    def listening(self, port, word):
+        """A program that answers TCP connections with a word."""
+        argv = self.argv("busybox", "nc", "-ll", "-p", str(port), "-e", "echo", word)
+        program = subprocess.Popen(argv)
+        time.sleep(0.2)
+        try:
+            yield program.pid
+        finally:
+            program.kill()
+            program.wait()
+
     def close(self):
         subprocess.run(["ip", "netns", "del", self.name], check=True)
 

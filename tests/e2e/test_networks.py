@@ -97,12 +97,9 @@ def test_networks_are_isolated_and_internal_ones_stay_inside(lab):
     assert ask(lab, "in2", lab.address("in1", "inside")) == "in1"
     assert ask(lab, "out1", lab.address("in1", "inside"), wait=1) is None
     assert ask(lab, "in2", lab.address("out1", "other"), wait=1) is None
-    lab.outside.sh("(busybox nc -ll -p 7000 -e echo far & echo $! >/tmp/nkt-far.pid)")
-    try:
+    with lab.outside.listening(7000, "far"):
         assert ask(lab, "out1", OUTSIDE, 7000) == "far"
         assert ask(lab, "in2", OUTSIDE, 7000, wait=1) is None
-    finally:
-        lab.outside.sh("kill $(cat /tmp/nkt-far.pid); rm /tmp/nkt-far.pid")
     lab.netkit("rm", "-f", "in1", "in2", "out1")
     lab.netkit("network", "rm", "inside", "other")
 

@@ -166,4 +166,12 @@ def test_the_default_network_moves_only_while_nobody_is_on_it():
 def test_disconnecting_the_way_of_a_published_port_is_refused():
     intent = linked_pair()
     refused(Conflict, "unpublish", endpoint.disconnect, intent, "br0", "web")
-    refused(Conflict, "disconnect it first", endpoint.connect, intent, "br0", "web", EndpointRequest(network="br0"))
+    refused(
+        Conflict,
+        "disconnect it first",
+        endpoint.connect,
+        intent,
+        "br0",
+        "web",
+        EndpointRequest(network="br0"),
+    )
