@@ -32,7 +32,7 @@ def resolve(roots: Sequence[str], user: str) -> Identity:
     """
     name, _, group = user.partition(":")
     entry = _find(_entries(roots, "etc/passwd", 7), name or "0", "user", "passwd")
-    uid = int(entry[2]) if entry else int(name)
+    uid = int(entry[2]) if entry else int(name or 0)
     home = entry[5] if entry and entry[5] else "/"
     if group:
         found = _find(_entries(roots, "etc/group", 4), group, "group", "group")

@@ -31,7 +31,8 @@ def test_a_time_of_another_zone_becomes_utc():
 
 def test_what_is_not_in_the_form_is_passed_over():
     assert parse(b"rubbish\n") is None
-    assert list(Joiner().feed(b"rubbish\n" + entry(1, "stdout", "F", "x")))[0].data == b"x\n"
+    (line,) = Joiner().feed(b"rubbish\n" + entry(1, "stdout", "F", "x"))
+    assert line.data == b"x\n"
 
 
 def test_parts_are_put_together_by_stream():

@@ -1,0 +1,275 @@
+"""One random host, its packets sent for real and walked on paper. Run inside a namespace of its own.
+
+    nsenter --net=HOST python -m tests.packets.scenario SEED CASES VARIANT OUTSIDE FOLDER
+
+Prints JSON: how many cases were compared, and each disagreement with the intent that made it. The
+same seed makes the same intent and the same packets.
+"""
+
+import contextlib
+import json
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from netaddr import IPNetwork
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.packet import Raw
+
+from netkit.core import plan
+from netkit.core import walk as walking
+from netkit.core.admit import container, link, network, ports
+from netkit.core.render import everything, render
+from netkit.core.walk import Packet
+from netkit.core.world import HOST, World
+from netkit.errors import NetkitError
+from netkit.kernel import libc
+from netkit.kernel.ipset import IpSets
+from netkit.kernel.links import LinkDriver
+from netkit.kernel.netns import NamespaceDriver
+from netkit.kernel.routes import RouteDriver
+from netkit.kernel.rtnl import Rtnl
+from netkit.kernel.sysctl import SysctlDriver
+from netkit.kernel.veths import VethDriver
+from netkit.kernel.xtables import XTables
+from netkit.model.request import ContainerRequest, EndpointRequest, NetworkRequest
+from netkit.model.rule import parse_rule
+from netkit.model.spec import Host, Intent, Publish
+
+UPLINK, UPLINK_CIDR, NEIGHBOUR, FAR = "up0", "198.51.100.1/24", "198.51.100.2", "203.0.113.9"
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "icmp": socket.IPPROTO_ICMP}
+PORTS = (80, 81, 5432)
+MAGIC = b"netkit-walk:"
+_NO_PROCESS = {"file", "mount", "process"}
+
+
+def random_intent(dice, host):
+    """Networks of all kinds, containers on one or two of them, links and published ports."""
+    intent = Intent()
+    for number in range(dice.randint(1, 3)):
+        internal = dice.random() < 0.25
+        request = NetworkRequest(
+            name=f"n{number}",
+            bridge=f"nb{number}",
+            subnet=IPNetwork(f"10.{number + 1}.0.0/24"),
+            icc=dice.random() < 0.5,
+            internal=internal,
+            masquerade=dice.random() < 0.8,
+        )
+        intent, _ = network.create(intent, request, host, new_id=f"{number}" * 64, now="t")
+    nets = [net.name for net in intent.networks.values()]
+    for number in range(dice.randint(3, 6)):
+        wanted = dice.sample(nets, dice.randint(1, min(2, len(nets))))
+        exposed = tuple((port, dice.choice(("tcp", "udp"))) for port in dice.sample(PORTS, 2))
+        request = ContainerRequest(
+            image="i", image_id="i", lowers=("/i",), name=f"c{number}", command=("x",), exposed=exposed,
+            endpoints=tuple(EndpointRequest(network=net) for net in wanted), mode=wanted[0],
+        )  # fmt: skip
+        name = f"c{number}"
+        intent, _ = container.create(intent, request, new_id=name * 32, now="t", random_name="r")
+        intent, _ = container.start(intent, name, host)
+    return intent
+
+
+def opened(dice, intent, host):
+    """Links and published ports, as far as they are admitted."""
+    names = [each.name for each in intent.containers.values()]
+    for number in range(dice.randint(1, 4)):
+        with contextlib.suppress(NetkitError):
+            intent, _ = link.add(intent, dice.choice(names), dice.choice(names), f"a{number}")
+    for number in range(dice.randint(1, 4)):
+        ip = dice.choice(("0.0.0.0", "0.0.0.0", "127.0.0.1", "198.51.100.1"))
+        wish = Publish(
+            port=dice.choice(PORTS),
+            protocol=dice.choice(("tcp", "udp")),
+            host_port=8080 + number,
+            host_ip=msgspec.convert(ip, type=type(host.default_ip), dec_hook=lambda kind, text: kind(text)),
+        )
+        with contextlib.suppress(NetkitError):
+            intent, _ = ports.publish(intent, dice.choice(names), (wish,), host)
+    return intent
+
+
+def random_packet(dice, intent, namespaces, number):
+    """A packet from somewhere to somewhere that exists."""
+    ends = [end for each in intent.containers.values() for end in each.endpoints.values()]
+    targets = [str(end.address) for end in ends] * 3
+    targets += [str(net.gateway) for net in intent.networks.values()] + [UPLINK_CIDR[:-3]] * 4
+    kind = dice.random()
+    source = UPLINK if kind < 0.2 else HOST if kind < 0.4 else dice.choice(namespaces)
+    if source != UPLINK:
+        targets += [NEIGHBOUR, FAR] * 2
+    if source == HOST:
+        targets += ["127.0.0.1"] * 4
+    protocol = dice.choice(("tcp", "tcp", "udp", "udp", "icmp"))
+    port = 0 if protocol == "icmp" else dice.choice((*PORTS, 8080, 8081, 8082, 8083))
+    src = NEIGHBOUR if source == UPLINK else ""
+    return Packet(protocol=protocol, source=source, dst=dice.choice(targets), port=port, src=src)
+
+
+def wire(packet, sender, number):
+    """The packet's bytes, with `number` in it to be known by."""
+    head = IP(src=sender, dst=packet.dst)
+    if packet.protocol == "tcp":
+        return bytes(head / TCP(sport=20000 + number, dport=packet.port, flags="S", seq=number))
+    mark = Raw(MAGIC + str(number).encode())
+    if packet.protocol == "udp":
+        return bytes(head / UDP(sport=20000 + number, dport=packet.port) / mark)
+    return bytes(head / ICMP(type=8, id=number, seq=1) / mark)
+
+
+def read(data):
+    """(number, src, dst, port) of one of our packets, or None."""
+    packet = IP(data)
+    if TCP in packet and packet[TCP].flags == "S":
+        return packet[TCP].seq, packet.src, packet.dst, packet[TCP].dport
+    payload = bytes(packet[Raw]) if Raw in packet else b""
+    if not payload.startswith(MAGIC):
+        return None
+    number = int(payload[len(MAGIC) :])
+    if UDP in packet:
+        return number, packet.src, packet.dst, packet[UDP].dport
+    if ICMP in packet and packet[ICMP].type == 8:
+        return number, packet.src, packet.dst, 0
+    return None
+
+
+class Ears:
+    """Raw sockets in every place: what is delivered there is heard, after all rules."""
+
+    def __init__(self, places):
+        self._sockets = []
+        self._mouths = {}
+        for name, path in places.items():
+            for protocol in PROTOCOLS.values():
+                ear = libc.socket_in(path, socket.AF_INET, socket.SOCK_RAW, protocol)
+                ear.setblocking(False)
+                ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+                self._sockets.append((name, ear))
+            self._mouths[name] = libc.socket_in(path, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    def send(self, name, data, dst):
+        try:
+            self._mouths[name].sendto(data, (dst, 0))
+        except OSError:
+            return  # no route, not permitted: it does not arrive
+
+    def hear(self):
+        heard = {}
+        for name, ear in self._sockets:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    if found := read(ear.recv(65535)):
+                        heard.setdefault(found[0], (name, *found[1:]))
+        return heard
+
+    def close(self):
+        for _, ear in self._sockets:
+            ear.close()
+        for mouth in self._mouths.values():
+            mouth.close()
+
+
+def carried_out(operations, drivers):
+    """Carry a plan out with the real drivers."""
+    for operation in operations:
+        driver = next(each for each in drivers if operation.resource.kind in each.kinds)
+        list(driver.execute([operation]))
+
+
+def user_rules(dice, intent):
+    """Sometimes the user has an opinion of their own."""
+    if dice.random() < 0.5:
+        return ()
+    addresses = [str(e.address) for c in intent.containers.values() for e in c.endpoints.values()]
+    text = f"-s {dice.choice(addresses)}/32 -d {dice.choice(addresses)}/32 -j DROP"
+    return (parse_rule(text),)
+
+
+def play(seed, cases, variant, outside, folder, break_rule):
+    dice = random.Random(seed)
+    netns = Path(folder) / "netns"
+    netns.mkdir(parents=True)
+    host = Host(state_dir=folder)
+    intent = opened(dice, random_intent(dice, host), host)
+    resources = {
+        key: each
+        for key, each in render(intent, host, everything(intent)).items()
+        if key.kind not in _NO_PROCESS
+    }
+    rtnl, sets, rules = Rtnl.open(), IpSets(), XTables(variant=variant)
+    veths = VethDriver(rtnl, netns)
+    memory = {}
+    drivers = (
+        SysctlDriver(memory),
+        sets,
+        rules,
+        NamespaceDriver(netns),
+        LinkDriver(rtnl),
+        veths,
+        RouteDriver(netns),
+    )
+    operations = plan.diff({}, resources)
+    carried_out(operations, drivers)
+    own = user_rules(dice, intent)
+    binary = "iptables" if variant == "nft" else "iptables-legacy"
+    for rule in own:
+        subprocess.run([binary, "-I", "NETKIT-USER", *rule.arguments()], check=True)
+    if break_rule:
+        subprocess.run([binary, "-I", "FORWARD", "-j", break_rule], check=True)
+    world = World(
+        resources=resources, uplinks={UPLINK: (IPNetwork(UPLINK_CIDR),)}, user_rules=own, forward_default=True
+    )
+    namespaces = sorted(end.namespace for end in world.all_ends)
+    ears = Ears({HOST: "", UPLINK: outside, **{path: path for path in namespaces}})
+    try:
+        wrong = compare(dice, cases, intent, world, namespaces, ears)
+    finally:
+        ears.close()
+        carried_out(plan.diff(resources, {}), drivers)
+        veths.close()
+    return {
+        "cases": cases,
+        "wrong": wrong,
+        "networks": len(intent.networks),
+        "containers": len(intent.containers),
+    }
+
+
+def compare(dice, cases, intent, world, namespaces, ears):
+    packets = {n: random_packet(dice, intent, namespaces, n) for n in range(1, cases + 1)}
+    verdicts = {n: walking.walk(world, packet) for n, packet in packets.items()}
+    heard = {}
+    for number, packet in packets.items():
+        sender = verdicts[number].sender
+        if int(sender.split(".")[0]) == 0:
+            continue  # the sender has no route: there is no packet to send
+        ears.send(packet.source, wire(packet, sender, number), packet.dst)
+        if number % 20 == 0:
+            time.sleep(0.05)
+    deadline = time.monotonic() + 3
+    expected = {n for n, verdict in verdicts.items() if verdict.arrives}
+    while time.monotonic() < deadline and not (expected <= set(heard) and time.monotonic() > deadline - 2.4):
+        heard |= ears.hear()
+        time.sleep(0.02)
+    wrong = []
+    for number, verdict in verdicts.items():
+        said = (verdict.place, verdict.src, verdict.dst, verdict.port) if verdict.arrives else None
+        if said != heard.get(number):
+            wrong.append(
+                {
+                    "packet": packets[number].describe(),
+                    "walk": verdict.describe(),
+                    "kernel": heard.get(number),
+                }
+            )
+    return wrong
+
+
+if __name__ == "__main__":
+    seed_, cases_, variant_, outside_, folder_, *rest_ = sys.argv[1:]
+    print(json.dumps(play(int(seed_), int(cases_), variant_, outside_, folder_, rest_[0] if rest_ else "")))
