@@ -86,8 +86,13 @@ _SKELETON: tuple[Resource, ...] = (
     Chain(
         table="nat",
         name=MASQ,
-        # The host talks to a port published on 127.0.0.1: the container must be able to answer.
-        rules=(_rule("MASQUERADE", _TO_PUBLISHED, src=_LOOPBACK, states=("DNAT",)),),
+        rules=(
+            # What the host says to its own bridge address is not leaving: without this it would
+            # seem to come from another address of the host.
+            _rule("RETURN", out_link="lo"),
+            # The host talks to a port published on 127.0.0.1: the container must be able to answer.
+            _rule("MASQUERADE", _TO_PUBLISHED, src=_LOOPBACK, states=("DNAT",)),
+        ),
         owner=HOST,
     ),
     Hook(table="filter", chain="FORWARD", rules=(_rule(USER), _rule(FORWARD)), owner=HOST),
