@@ -110,8 +110,8 @@ class Command(click.Command):
             return super().parse_args(ctx, [self._plain(word) for word in args])
         except click.NoSuchOption as err:
             known = [name for param in self.params for name in param.opts if name.startswith("--")]
-            err.possibilities = difflib.get_close_matches(err.option_name, known, n=1)
-            raise
+            close = difflib.get_close_matches(err.option_name, known, n=1)
+            raise click.NoSuchOption(err.option_name, possibilities=close, ctx=ctx) from err
 
     def _plain(self, word: str) -> str:
         """`--icc=false` as `--no-icc`."""
@@ -149,9 +149,9 @@ class Lazy(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as err:
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            if close and not args[0].startswith("-"):
-                err.message += f" Did you mean {close[0]!r}?"
-            raise
+            if not close or args[0].startswith("-"):
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]!r}?", ctx) from err
 
 
 def guarded(function: Callable[[], Any]) -> int:

@@ -3,17 +3,19 @@
 netkit daemon -H unix:///run/netkit/netkit.sock --icc=false --fixed-cidr 10.211.55.64/26
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from netkit.cli.base import Command
 from netkit.client import DEFAULT_HOST, DEFAULT_STATE_DIR
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
-def switch(name: str, default: bool, text: str) -> Any:
+def switch(name: str, default: bool, text: str) -> Callable[[Decorated], Decorated]:
     """`--name`, `--no-name`, and (through `base.Command`) `--name=true|false`."""
     return click.option(f"--{name}/--no-{name}", name.replace("-", "_"), default=default, help=text)
 

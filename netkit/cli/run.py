@@ -30,7 +30,7 @@ _WORDS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that run and create have in common."""
-    many = {"multiple": True}
+    many: dict[str, Any] = {"multiple": True}
     options = [
         click.option("--interactive", "-i", is_flag=True, help="Keep stdin open."),
         click.option("--tty", "-t", "terminal", is_flag=True, help="Give it a terminal."),

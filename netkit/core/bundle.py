@@ -57,10 +57,13 @@ _MASKED = (
     "/sys/firmware",
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-_MOUNTS = (
+_SAFE = ("nosuid", "noexec")
+Mount = tuple[str, str, str, tuple[str, ...]]
+"""Destination, type, source, options."""
+_MOUNTS: tuple[Mount, ...] = (
     ("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
     ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
-    ("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+    ("/dev/pts", "devpts", "devpts", (*_SAFE, "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
     ("/dev/shm", "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
     ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
 )  # fmt: skip
@@ -141,7 +144,7 @@ def environment(container: Container) -> list[str]:
 
 def _mounts(container: Container, host: Host) -> list[dict[str, Any]]:
     access = "rw" if container.privileged else "ro"
-    system = ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", access))
+    system: Mount = ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", access))
     if container.mode == "host":
         # sysfs shows the network namespace that mounts it; the host's own is bound instead.
         system = ("/sys", "none", "/sys", ("rbind", "nosuid", "noexec", "nodev", access))

@@ -6,6 +6,8 @@ What they mean is decided in `recovery`; what is malformed is refused there with
     '/var/lib/netkit'
 """
 
+from typing import Literal
+
 import msgspec
 
 DEFAULT_STATE_DIR = "/var/lib/netkit"
@@ -33,4 +35,4 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 0
     pools: tuple[str, ...] = ()
     log_level: str = "info"
-    variant: str = "auto"
+    variant: Literal["auto", "nft", "legacy"] = "auto"

@@ -11,6 +11,7 @@ policy brings back come back.
 import logging
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 from netaddr import IPNetwork
@@ -88,7 +89,7 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
         end = containers.Ending(
             exit_code=state.exit_code, started=state.started, finished=state.finished or now()
         )
-        engine.adjust(lambda intent, c=container, e=end: _ended(intent, c, e))
+        engine.adjust(partial(_ended, container=container, end=end))
     host, new_id, time = service.host(links=True), secrets.token_hex(32), now()
     if options.bridge == "none":
         service.reconcile(_CALLER)

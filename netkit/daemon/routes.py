@@ -91,6 +91,7 @@ OWN = (
     Route("POST", "/netkit/links", routes_netkit.add_link),
     Route("DELETE", "/netkit/links", routes_netkit.remove_link),
     Route("POST", "/netkit/networks/{ref}/aliases", routes_netkit.aliases),
+    Route("GET", "/netkit/explain", routes_netkit.explain),
     Route("GET", "/netkit/doctor", routes_netkit.doctor),
 )
 

@@ -12,6 +12,7 @@ from netkit.core import link as linking
 from netkit.daemon import checks, shapes, shapes_network
 from netkit.daemon.bodies import AliasBody, BridgeBody, InterfaceBody, LinkBody, PublishBody
 from netkit.daemon.call import Call, answer, empty, told
+from netkit.engine.explain import Question
 from netkit.errors import NotFound, SpecError
 from netkit.model.names import nearest
 from netkit.model.spec import Container, Intent, Link, Network, Publish, parse_publish
@@ -139,6 +140,18 @@ async def aliases(call: Call) -> web.Response:
         call.service.aliases, call.ref, body.container, tuple(body.add), tuple(body.remove)
     )
     return told(call, outcome, empty())
+
+
+async def explain(call: Call) -> web.Response:
+    """GET /netkit/explain?source=&target=&protocol=&port=."""
+    source, target = call.text("source").strip(), call.text("target").strip()
+    if not source or not target:
+        raise SpecError("source and target are wanted", hint="?source=web&target=db&port=5432")
+    protocol, port = call.text("protocol"), int(call.number("port", 0))
+    if protocol not in {"", "tcp", "udp", "icmp"} or not 0 <= port < 65536:
+        raise SpecError(f"invalid protocol or port: {protocol} {port}", hint="tcp, udp or icmp; 1 to 65535")
+    verdict = await call.run(call.service.explain, Question(source, target, protocol, port))
+    return answer({"Arrives": verdict.arrives, "Reason": verdict.reason, "Steps": verdict.steps})
 
 
 async def doctor(call: Call) -> web.Response:

@@ -12,14 +12,17 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from netkit.core.admit import container as containers
 from netkit.core.admit import endpoint, find, link, network, ports
+from netkit.core.walk import Verdict
 from netkit.daemon import naming
 from netkit.daemon.events import Events
 from netkit.daemon.supervisor import Supervisor
 from netkit.engine.apply import Edit, Engine, Outcome
+from netkit.engine.explain import Question, explain
 from netkit.engine.facts import Facts
 from netkit.engine.registry import Hands
 from netkit.engine.store import Entry, Made, Store, now
@@ -314,6 +317,10 @@ class Service:
         exact = [made for made in found if naming.mentions(made.resource, what)]
         return exact or found
 
+    def explain(self, question: Question) -> Verdict:
+        """Whether a packet arrives, and what decides, on the host as it is now."""
+        return explain(self._engine.observed(), self.intent, self.host(links=True), question)
+
     def journal(self, limit: int) -> list[Entry]:
         return self._store.journal(limit)
 
@@ -367,7 +374,8 @@ class Service:
             return
         for container in self.intent.containers.values():
             if net.id in container.endpoints:
-                self._engine.adjust(lambda intent, c=container: endpoint.disconnect(intent, net.id, c.id))
+                leave = partial(endpoint.disconnect, network_ref=net.id, container_ref=container.id)
+                self._engine.adjust(leave)
 
 
 def _gone(intent: Intent, ref: str, end: containers.Ending) -> tuple[Intent, Container]:

@@ -77,6 +77,10 @@ class Engine:
         self.intent = new
         return subject
 
+    def observed(self) -> dict[Key, Resource]:
+        """Everything on this host that carries our mark."""
+        return self._observe_all({})
+
     def plan(self, host: Host) -> tuple[Operation, ...]:
         """What a reconcile would do now."""
         wanted = render(self.intent, host, everything(self.intent))

@@ -48,7 +48,7 @@ class Facts:
             facts["addresses"] = self._addresses(None if links else adopted)
         if ports is not None:
             facts |= {
-                "listeners": listeners(ports),
+                "listeners": _listeners(ports),
                 "port_range": port_range(),
                 "entropy": random.getrandbits(16),
             }
@@ -60,6 +60,16 @@ class Facts:
             link: tuple(IPNetwork(cidr) for cidr in cidrs)
             for link, cidrs in self._network.foreign_addresses(links).items()
         }
+
+
+def _listeners(ports: Collection[tuple[str, int]]) -> Mapping[tuple[str, str, int], str]:
+    """Who listens, by protocol, IPv4 address (or ::, which takes both) and port.
+
+    Which program it is takes a look at every process, so it is asked only of ports that clash.
+    """
+    found = {key: who for key, who in listeners(None).items() if ":" not in key[1] or key[1] == "::"}
+    clashing = {(protocol, port) for protocol, _, port in found} & set(ports)
+    return {**found, **{k: w for k, w in listeners(clashing).items() if k in found}} if clashing else found
 
 
 def _resolv_conf() -> str:

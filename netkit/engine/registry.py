@@ -5,6 +5,7 @@ hands = build(state_dir, store.sysctls, variant="auto")
 
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +26,8 @@ from netkit.runtime.overlay import OverlayDriver
 from netkit.runtime.places import Places
 from netkit.runtime.process import ProcessDriver
 
+Variant = Literal["auto", "nft", "legacy"]
+
 
 class Hands(msgspec.Struct):
     """The drivers of this host, and what is asked for more than resources. `close` ends them."""
@@ -36,7 +39,7 @@ class Hands(msgspec.Struct):
     close: Callable[[], None]
 
 
-def build(state_dir: Path, previous: MutableMapping[str, str], variant: str) -> Hands:
+def build(state_dir: Path, previous: MutableMapping[str, str], variant: Variant) -> Hands:
     """Drivers for the caller's network namespace. Raises Unsupported where something is missing."""
     places, rtnl, netns = Places(state_dir), Rtnl.open(), state_dir / "netns"
     rules = XTables(variant=None if variant == "auto" else variant)

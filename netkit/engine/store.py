@@ -147,8 +147,8 @@ class Store:
     def _entries(self, rest: str, values: tuple[Any, ...]) -> list[Entry]:
         query = f"SELECT id, time, user, verb, state, operations FROM journal {rest}"
         return [
-            Entry(*row[:5], operations=msgspec.json.decode(row[5], type=tuple[str, ...]))
-            for row in self._db.execute(query, values)
+            Entry(number, time, user, verb, state, msgspec.json.decode(body, type=tuple[str, ...]))
+            for number, time, user, verb, state, body in self._db.execute(query, values)
         ]
 
     def _rows(self, table: str, kind: type[Spec]) -> dict[str, Spec]:

@@ -40,13 +40,13 @@ class OneByOne:
 
     def execute(self, operations: Sequence[Operation]) -> Iterator[Operation]:
         for operation in operations:
-            match operation.verb:
-                case "create":
-                    self.create(operation.wanted)
-                case "modify":
-                    self.modify(operation.observed, operation.wanted)
-                case "delete":
-                    self.delete(operation.observed)
+            match operation.observed, operation.wanted:
+                case None, Resource() as wanted:
+                    self.create(wanted)
+                case Resource() as observed, None:
+                    self.delete(observed)
+                case Resource() as observed, Resource() as wanted:
+                    self.modify(observed, wanted)
             yield operation
 
     def create(self, wanted: Resource) -> None:

@@ -86,12 +86,12 @@ def _place(
             hint="connect it to one that is not internal",
         )
     taken = {
-        (port.protocol, port.host_port, int(port.host_ip)): f"container {other.name}"
+        (each.protocol, each.host_port, int(each.host_ip)): f"container {other.name}"
         for other in intent.containers.values()
-        for port in other.published
+        for each in other.published
     }
-    for (protocol, address, port), program in host.listeners.items():
-        taken.setdefault((protocol, port, int(IPAddress(address))), program)
+    for (protocol, address, number), program in host.listeners.items():
+        taken.setdefault((protocol, number, int(IPAddress(address))), program)
     placed: list[Publish] = []
     for port in wanted:
         at = port.host_ip if int(port.host_ip) else host.default_ip
@@ -116,6 +116,7 @@ def _holder(taken: dict[tuple[str, int, int], str], protocol: str, port: int, at
 def _free_port(taken: dict[tuple[str, int, int], str], protocol: str, at: IPAddress, host: Host) -> int:
     used = {number for (proto, number, _) in taken if proto == protocol}
     low, high = host.port_range
+    number: int
     # Round the range from a place that moves on, so that a port is not reused at once.
     start = low + host.entropy % (high - low + 1)
     for number in (*range(start, high + 1), *range(low, start)):
