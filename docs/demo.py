@@ -11,9 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from netkit.testing.images import busybox_tar
-from tests.e2e.lab import OUTSIDE, UPLINK, Lab
+from tests.e2e.lab import OUTSIDE, UPLINK, Lab, Space
 
-SITE = "mkdir -p /www && echo 'hello from web, backed by '$DB_PORT_5432_TCP_ADDR > /www/index.html && httpd -f -p 80 -h /www"
+SITE = 'mkdir /www; echo "web, backed by $DB_PORT_5432_TCP_ADDR" >/www/index.html; httpd -f -p 80 -h /www'
 
 
 def main() -> int:
@@ -51,26 +51,34 @@ def play(lab: Lab) -> int:
     run("exec", "web", "sh", "-c", "nc -w 2 db 5432 </dev/null")
     print("\n# Isolated: a stranger on the same bridge does not, and the walk says which rule decides.")
     run("exec", "stranger", "sh", "-c", f"nc -w 2 {lab.address('db', 'br0')} 5432 </dev/null", expect=1)
-    run("explain", "stranger", "db", "--port", "5432")
+    run("explain", "stranger", "db", "--port", "5432", expect=1)
     print("\n# Published: from outside, and from the host itself.")
     for space, address in ((lab.outside, UPLINK), (lab.host, UPLINK), (lab.host, "127.0.0.1")):
-        print(f"$ wget -qO- http://{address}:8080   # on {'the host' if space is lab.host else 'outside'}")
-        print(space.sh(f"busybox wget -T 3 -qO- http://{address}:8080").rstrip())
+        print(f"GET http://{address}:8080   # on {'the host' if space is lab.host else 'outside'}")
+        print(page(space, address, 8080).rstrip())
 
     print("\n# All of it can be changed while the containers run.")
     run("link", "add", "stranger", "db:db")
     run("exec", "stranger", "sh", "-c", "nc -w 2 db 5432 </dev/null")
     run("publish", "web", "9090:80")
-    print(lab.outside.sh(f"busybox wget -T 3 -qO- http://{UPLINK}:9090").rstrip())
+    print(page(lab.outside, UPLINK, 9090).rstrip())
     print("\n# Somebody flushes the firewall; netkit says what is missing, who asked for it, and mends it.")
     lab.host.sh("iptables -F FORWARD; iptables -t nat -F")
     run("plan")
     run("blame", "9090")
     run("reconcile")
-    print(lab.outside.sh(f"busybox wget -T 3 -qO- http://{UPLINK}:8080").rstrip())
+    print(page(lab.outside, UPLINK, 8080).rstrip())
     run("teardown")
     print("\n# Nothing is left:", lab.leftovers() or "no link, rule, set, mount or process.")
     return 0
+
+
+def page(space: Space, address: str, port: int) -> str:
+    """A page, fetched from a host of the demonstration."""
+    script = (
+        f"import urllib.request as r; print(r.urlopen('http://{address}:{port}', timeout=5).read().decode())"
+    )
+    return space.sh(f'{sys.executable} -c "{script}"')
 
 
 def quoted(word: str) -> str:

@@ -143,8 +143,10 @@ def _text(number: int | None) -> str:
 
 
 def _row(row: dict[str, Any], cut: int | None) -> tuple[str, ...]:
-    command = json.dumps(row["Command"] if cut is None or len(row["Command"]) < 20 else row["Command"][:19] + "…",
-                         ensure_ascii=False)  # fmt: skip
+    command = row["Command"]
+    if cut is not None and len(command) > 20:
+        command = command[:19] + "…"
+    command = json.dumps(command, ensure_ascii=False)
     names = ",".join(name.removeprefix("/") for name in row["Names"])
     ports = ", ".join(_ports(row["Ports"]))
     return row["Id"][:cut], row["Image"], command, age(row["Created"]), row["Status"], ports, names

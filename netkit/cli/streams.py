@@ -6,6 +6,7 @@ of nothing, four for the length. With one it comes as it is, and our terminal is
 
 import contextlib
 import http.client
+import json
 import os
 import select
 import shutil
@@ -186,12 +187,10 @@ def _waiter(door: Door, number: str, condition: str, codes: list[int]) -> thread
 
     def wait() -> None:
         query = {"condition": condition}
-        with contextlib.suppress(NetkitError):
-            with door.client.open("POST", f"/containers/{number}/wait", query=query) as response:
-                asked.set()
-                import json
-
-                codes.append(json.loads(response.read())["StatusCode"])
+        path = f"/containers/{number}/wait"
+        with contextlib.suppress(NetkitError), door.client.open("POST", path, query=query) as response:
+            asked.set()
+            codes.append(json.loads(response.read())["StatusCode"])
         asked.set()
 
     thread = threading.Thread(target=wait, daemon=True)

@@ -100,6 +100,8 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
     for container in ended:
         if container.auto_remove:
             service.runtime.remove(container.id)
+    for name in service.runtime.sweep(service.intent.containers.keys()):
+        log.info("removed what was left of %s", name)
     return [c for c in ended if c.restart.policy in {"always", "unless-stopped"}] + [
         c
         for c in service.intent.containers.values()

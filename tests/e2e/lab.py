@@ -67,7 +67,8 @@ class Lab:
             f" && ip address add {UPLINK}/24 dev up0"
         )
         self.outside.sh(
-            f"ip link set eth0 up && ip address add {OUTSIDE}/24 dev eth0 && ip route add default via {UPLINK}"
+            f"ip link set eth0 up && ip address add {OUTSIDE}/24 dev eth0"
+            f" && ip route add default via {UPLINK}"
         )
         self.state, self.socket = self.folder / "state", self.folder / "s.sock"
         self.daemon = None

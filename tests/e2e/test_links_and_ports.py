@@ -173,7 +173,8 @@ def test_udp_clients_follow_a_port_at_once(lab):
         "while True: s.sendto(b'{}', s.recvfrom(99)[1])"
     )
     client = (
-        "import socket,sys;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(('',40000));s.settimeout(1)\n"
+        "import socket;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
+        "s.bind(('',40000));s.settimeout(1)\n"
         f"s.sendto(b'q',('{UPLINK}',5300))\n"
         "try: print(s.recv(99).decode().strip())\n"
         "except OSError as e: print('none')"

@@ -113,7 +113,7 @@ def test_fixed_cidr_of_the_tutorial(fresh_lab):
 
 def test_an_existing_bridge_is_used_and_left(fresh_lab):
     fresh_lab.host.sh(
-        "brctl addbr br0 || ip link add br0 type bridge; ip address add 192.168.5.1/24 dev br0; ip link set br0 up"
+        "ip link add br0 type bridge; ip address add 192.168.5.1/24 dev br0; ip link set br0 up"
     )
     fresh_lab.start("-b", "br0")
     fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
