@@ -107,6 +107,7 @@ class Engine:
         caller: Caller,
     ) -> None:
         """Journal, execute, verify, save; or undo."""
+        self._failpoint.begin(caller.verb)
         entry = self._store.open_entry(caller, operations, now())
         done: list[Operation] = []
         try:

@@ -1,8 +1,10 @@
 """Fail points: places at which a test makes this process die or an operation fail.
 
-`NETKIT_FAILPOINT=kill:7` kills the process with SIGKILL before its seventh operation counts as
-done, `fail:7` makes that operation raise. Without the variable nothing happens. They exist so
-that recovery can be tried at every operation of every plan, not at a few.
+`NETKIT_FAILPOINT=kill:7` kills the process with SIGKILL right after its seventh operation, before
+anybody takes note of it; `fail:7` makes that operation raise. `kill:7@network create` counts only
+the operations of changes whose caller's verb begins with these words, so that what a start of the
+daemon mends by itself is left out. Without the variable nothing happens. They exist so that
+recovery can be tried at every operation of every plan, not at a few.
 
     >>> Failpoint.parse("").hit("- delete veth …")
 """
@@ -14,24 +16,33 @@ from netkit.errors import ApplyError, SpecError
 
 
 class Failpoint:
-    """Counts operations and acts at the chosen one; number 0 is never reached."""
+    """Counts operations of verbs that begin with `verb` and acts at the chosen one; 0 is never reached."""
 
-    def __init__(self, action: str, number: int) -> None:
+    def __init__(self, action: str, number: int, verb: str = "") -> None:
         self._action = action
         self._left = number
+        self._verb = verb
+        self._counts = True
 
     @classmethod
     def parse(cls, text: str) -> "Failpoint":
-        """`kill:N`, `fail:N` or nothing. Raises SpecError."""
+        """`kill:N`, `fail:N`, either with `@VERB`, or nothing. Raises SpecError."""
         if not text:
             return cls("", 0)
-        action, _, number = text.partition(":")
+        point, _, verb = text.partition("@")
+        action, _, number = point.partition(":")
         if action not in {"kill", "fail"} or not number.isdigit():
-            raise SpecError(f"invalid fail point {text!r}", hint="kill:N or fail:N")
-        return cls(action, int(number))
+            raise SpecError(f"invalid fail point {text!r}", hint="kill:N or fail:N, and @VERB if you like")
+        return cls(action, int(number), verb)
+
+    def begin(self, verb: str) -> None:
+        """A change by a caller with this verb begins."""
+        self._counts = verb.startswith(self._verb)
 
     def hit(self, operation: str) -> None:
         """One operation has happened."""
+        if not self._counts:
+            return
         self._left -= 1
         if self._left != 0 or not self._action:
             return

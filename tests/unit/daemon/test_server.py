@@ -529,7 +529,8 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path):
         server.listen(f"unix://{path}")
     first.close()
     second = server.listen(f"unix://{path}")
-    server.remove([second])
+    second.close()
+    server.remove([str(path)])
     assert not path.exists()
     path.write_text("somebody's file")
     with pytest.raises(Conflict, match="not a socket"):
