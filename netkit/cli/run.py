@@ -80,7 +80,8 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
 @shared
 def create(door: Door, **given: Any) -> None:
     """Make a container and do not start it."""
-    made = _create(door, given, attached=False)
+    # Whoever starts it with -i is to end its stdin, as if it had been run.
+    made = _create(door, given, attached=True)
     door.said(made["Id"], made)
 
 

@@ -7,8 +7,9 @@ links, published ports, networks) stays out of it. Source: the OCI runtime speci
     ['sh']
 """
 
-import json
 from typing import Any
+
+import msgspec
 
 from netkit.errors import SpecError
 from netkit.model import names, paths
@@ -72,7 +73,7 @@ _CPU_PERIOD_US = 100_000
 
 def config(container: Container, host: Host) -> str:
     """The config as text, the same every time for the same container."""
-    return json.dumps(
+    text = msgspec.json.encode(
         {
             "ociVersion": "1.0.2",
             "process": _process(container),
@@ -81,9 +82,9 @@ def config(container: Container, host: Host) -> str:
             "mounts": _mounts(container, host),
             "linux": _linux(container, host),
         },
-        indent=1,
-        sort_keys=True,
+        order="sorted",
     )
+    return text.decode()
 
 
 def cgroup(state_dir: str, container_id: str) -> str:

@@ -354,11 +354,14 @@ class Service:
         return outcome
 
     def _note_failure(self, container: Container, err: NetkitError, caller: Caller) -> None:
-        """A start that failed leaves nothing running, and its reason with the container."""
+        """A start that failed leaves nothing running, and its reason with the container (--rm: nothing)."""
         self.runtime.give_up(container.id)
         code = getattr(err, "container_exit_code", 128)
         end = containers.Ending(exit_code=code, finished=now(), error=err.message)
-        if self.container(container.id).running:
+        if container.auto_remove:
+            outcome = self._change(lambda intent: _gone(intent, container.id, end), caller, False)
+            self._forgotten(outcome.subject)
+        elif self.container(container.id).running:
             self._change(lambda intent: containers.stop(intent, container.id, end), caller, False)
 
     def _forgotten(self, container: Container) -> None:

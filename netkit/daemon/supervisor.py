@@ -65,9 +65,11 @@ class Supervisor:
     async def stop(self, ref: str, timeout_s: float | None, signal: str, caller: Caller) -> bool:
         """Ask a container to end, then make it. False where it does not run."""
         container = self._service.container(ref)
+        # One between two runs is told as well: its restart policy is not to bring it back.
+        if container.running or container.restart.policy != "no":
+            await self._service.call(self._service.halt, container.id)
         if not container.running:
             return False
-        await self._service.call(self._service.halt, container.id)
         grace = container.stop_timeout_s if timeout_s is None else timeout_s
         exited = self._expect_exit(container.id)
         await self._signal(container, signal or container.stop_signal or "SIGTERM")

@@ -1,7 +1,7 @@
 """A second copy of every spec, one small file each, for the day on which the database is damaged.
 
-A file is written beside its place and renamed, so that it is whole or not there; one that cannot
-be read is told and passed over. Copies that cannot be written (a full disk) are told, and are
+A file is written with one system call and never waited for: the database is what counts. One
+that cannot be read is told and passed over. Copies that cannot be written (a full disk) are told, and are
 no reason to refuse a change that the database has taken.
 
     STATE/specs/networks-4f1c….json      STATE/specs/containers-9ab0….json
@@ -45,9 +45,7 @@ class Copies:
                 self._path(table, key).unlink(missing_ok=True)
         for key, spec in new.items():
             if old.get(key) is not spec:
-                fresh = self._path(table, key).with_suffix(".new")
-                fresh.write_bytes(msgspec.json.encode(spec, enc_hook=encode_value))
-                fresh.rename(self._path(table, key))
+                self._path(table, key).write_bytes(msgspec.json.encode(spec, enc_hook=encode_value))
 
     def _read(self, table: str, kind: Any) -> dict[str, Any]:
         found = {}

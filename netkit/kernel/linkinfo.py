@@ -4,21 +4,27 @@
 'bridge'
 """
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netkit.kernel import rtnl as wire
+from netkit.kernel.attributes import number, pack, split, text
 from netkit.kernel.rtnl import Rtnl, message
 from netkit.model.names import LINK_GROUP, owner_of
 
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
-_SKIP_STATISTICS = ("IFLA_EXT_MASK", 8)  # RTEXT_FILTER_SKIP_STATS: half the size of an answer
 _INET = 2
+_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK = 18, 20, 27, 29
+_IFLA_INFO_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE = 1, 5, 4
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO = 1, 2, 11
+_SKIP_STATISTICS = pack(_IFLA_EXT_MASK, struct.pack("=I", 8))  # half the size of an answer
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -60,21 +66,21 @@ class InterfaceAddress(msgspec.Struct, frozen=True):
 
 def find(rtnl: Rtnl, name: str) -> Link | None:
     """The link of that name, or None."""
-    request = message(ifinfmsg, wire.RTM_GETLINK, wire.REQUEST, [("IFLA_IFNAME", name), _SKIP_STATISTICS])
-    answer = rtnl.get(request)
+    wanted = pack(_IFLA_IFNAME, name.encode() + b"\0")
+    answer = rtnl.ask(wire.RTM_GETLINK, _IFINFO.pack(0, 0, 0, 0, 0) + wanted + _SKIP_STATISTICS)
     return None if answer is None else _link(answer)
 
 
 def links(rtnl: Rtnl) -> list[Link]:
     """All links of the namespace."""
-    request = message(ifinfmsg, wire.RTM_GETLINK, wire.DUMP, [_SKIP_STATISTICS])
-    return [_link(answer) for answer in rtnl.dump(request)]
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + _SKIP_STATISTICS
+    return [_link(answer) for answer in rtnl.ask_all(wire.RTM_GETLINK, body)]
 
 
 def addresses(rtnl: Rtnl, index: int = 0) -> list[InterfaceAddress]:
     """All IPv4 addresses, or those of one link."""
-    request = message(ifaddrmsg, wire.RTM_GETADDR, wire.DUMP, [], family=_INET, index=index)
-    return [_address(answer) for answer in rtnl.dump(request)]
+    body = _IFADDR.pack(_INET, 0, 0, 0, index)
+    return [_address(answer) for answer in rtnl.ask_all(wire.RTM_GETADDR, body)]
 
 
 def routes(rtnl: Rtnl) -> Iterator[Any]:
@@ -85,32 +91,30 @@ def routes(rtnl: Rtnl) -> Iterator[Any]:
             yield answer
 
 
-def _link(answer: Any) -> Link:
-    info = answer.get_attr("IFLA_LINKINFO")
-    kind = info.get_attr("IFLA_INFO_KIND") if info else None
-    flags = answer["flags"]
+def _link(answer: bytes) -> Link:
+    _, _, index, flags, _ = _IFINFO.unpack_from(answer)
+    found = split(answer[_IFINFO.size :])
+    info = split(found.get(_IFLA_LINKINFO, b""))
+    port = split(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+    plain = "loopback" if flags & IFF_LOOPBACK else "physical"
     return Link(
-        index=answer["index"],
-        name=answer.get_attr("IFLA_IFNAME"),
-        kind=kind or ("loopback" if flags & IFF_LOOPBACK else "physical"),
-        mtu=answer.get_attr("IFLA_MTU") or 0,
-        mac=answer.get_attr("IFLA_ADDRESS") or "",
+        index=index,
+        name=text(found, _IFLA_IFNAME),
+        kind=text(info, _IFLA_INFO_KIND) or plain,
+        mtu=number(found, _IFLA_MTU),
+        mac=":".join(f"{octet:02x}" for octet in found.get(_IFLA_ADDRESS, b"")),
         up=bool(flags & IFF_UP),
-        master=answer.get_attr("IFLA_MASTER") or 0,
-        peer=answer.get_attr("IFLA_LINK") or 0,
-        group=answer.get_attr("IFLA_GROUP") or 0,
-        alias=answer.get_attr("IFLA_IFALIAS") or "",
-        hairpin=_hairpin(info) if info and answer.get_attr("IFLA_MASTER") else False,
+        master=number(found, _IFLA_MASTER),
+        peer=number(found, _IFLA_LINK),
+        group=number(found, _IFLA_GROUP),
+        alias=text(found, _IFLA_IFALIAS),
+        hairpin=bool(number(port, _IFLA_BRPORT_MODE)),
     )
 
 
-def _hairpin(info: Any) -> bool:
-    port = info.get_attr("IFLA_INFO_SLAVE_DATA")
-    return bool(port and hasattr(port, "get_attr") and port.get_attr("IFLA_BRPORT_MODE"))
-
-
-def _address(answer: Any) -> InterfaceAddress:
-    local = answer.get_attr("IFA_LOCAL") or answer.get_attr("IFA_ADDRESS")
-    return InterfaceAddress(
-        answer["index"], f"{local}/{answer['prefixlen']}", answer.get_attr("IFA_PROTO") or 0
-    )
+def _address(answer: bytes) -> InterfaceAddress:
+    _, prefix, _, _, index = _IFADDR.unpack_from(answer)
+    found = split(answer[_IFADDR.size :])
+    octets = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, bytes(4))
+    cidr = ".".join(str(octet) for octet in octets) + f"/{prefix}"
+    return InterfaceAddress(index, cidr, number(found, _IFA_PROTO))

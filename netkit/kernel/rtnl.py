@@ -87,20 +87,32 @@ class Rtnl:
         if failure is not None:
             raise failure
 
-    def get(self, message: Any) -> Any | None:
-        """The answer to a request for one thing, or None where it does not exist."""
-        self._socket.send(self._encode(message))
+    def ask(self, kind: int, body: bytes) -> bytes | None:
+        """The body of the answer to a request for one thing, or None where it does not exist."""
+        self._send(kind, REQUEST, body)
         while True:
-            data = self._socket.recv(_BUFFER)
-            for kind, sequence, payload in _split(data):
+            for answer, sequence, payload in self._receive():
                 if sequence != self._sequence:
                     continue
-                if kind == _NLMSG_ERROR:
+                if answer == _NLMSG_ERROR:
                     number = -struct.unpack_from("=i", payload)[0]
                     if number in {errno.ENODEV, errno.ENOENT}:
                         return None
                     raise RtnlError(number, 0)
-                return next(iter(self._marshal.parse(data)))
+                return payload
+
+    def ask_all(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The bodies of all answers to a request for everything."""
+        self._send(kind, DUMP, body)
+        while True:
+            for answer, sequence, payload in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if answer == _NLMSG_DONE:
+                    return
+                if answer == _NLMSG_ERROR:
+                    raise RtnlError(-struct.unpack_from("=i", payload)[0], 0)
+                yield payload
 
     def dump(self, message: Any) -> Iterator[Any]:
         """All answers to a request for everything."""
@@ -122,6 +134,11 @@ class Rtnl:
             )
             if finished:
                 return
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._sequence += 1
+        head = _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0)
+        self._socket.send(head + body)
 
     def _encode(self, message: Any) -> bytes:
         self._sequence += 1

@@ -1,0 +1,283 @@
+"""What becomes of containers: stop, kill, restart, rename, logs, policies, terminals, a restarted daemon."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tarfile
+import termios
+import time
+
+import pytest
+
+from tests.e2e.lab import NETKIT
+from tests.e2e.probes import eventually, idle
+
+STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+WILLING = ("sh", "-c", "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.1; done")
+
+
+@pytest.fixture(autouse=True)
+def swept(lab):
+    """Every test begins without containers."""
+    yield
+    if ids := lab.out("ps", "-aq").split():
+        lab.netkit("rm", "-f", *ids)
+
+
+def state(lab, name):
+    return lab.inspect(name)["State"]
+
+
+def started(lab, name, *words):
+    lab.netkit("run", "-d", "--name", name, *words)
+    assert eventually(lambda: "ready" in lab.out("logs", name))
+
+
+def test_stop_asks_and_then_makes(lab):
+    started(lab, "willing", "box", *WILLING)
+    started(lab, "stubborn", "box", *STUBBORN)
+    began = time.monotonic()
+    assert lab.out("stop", "-t", "10", "willing") == "willing"
+    assert time.monotonic() - began < 5
+    assert state(lab, "willing")["ExitCode"] == 3
+    lab.netkit("stop", "-t", "1", "stubborn")
+    assert state(lab, "stubborn")["ExitCode"] == 137
+    assert state(lab, "stubborn")["Status"] == "exited"
+    assert lab.netkit("stop", "stubborn").returncode == 0
+
+
+def test_kill_sends_what_it_is_told_to(lab):
+    started(lab, "c", "box", "sh", "-c", "trap 'echo usr' USR1; echo ready; while :; do sleep 0.1; done")
+    lab.netkit("kill", "-s", "USR1", "c")
+    assert eventually(lambda: "usr" in lab.out("logs", "c"))
+    assert state(lab, "c")["Running"]
+    lab.netkit("kill", "c")
+    assert state(lab, "c")["ExitCode"] == 137
+    assert lab.netkit("kill", "c", check=False).returncode == 5
+    assert lab.netkit("kill", "-s", "NOPE", "c", check=False).returncode in {2, 5}
+
+
+def test_wait_restart_rename_and_remove(lab):
+    idle(lab, "a")
+    before = state(lab, "a")["Pid"]
+    lab.netkit("restart", "-t", "0", "a")
+    assert state(lab, "a")["Pid"] not in {0, before}
+    lab.netkit("rename", "a", "b")
+    assert lab.netkit("inspect", "a", check=False).returncode == 4
+    waiting = subprocess.Popen(
+        lab.host.argv(NETKIT, "wait", "b"), stdout=subprocess.PIPE, text=True, env=lab.environment()
+    )
+    lab.netkit("stop", "-t", "0", "b")
+    assert waiting.communicate(timeout=10)[0] == "137\n"
+    assert lab.out("wait", "b") == "137"
+    lab.netkit("start", "b")
+    running = lab.netkit("rm", "b", check=False)
+    assert running.returncode == 5
+    assert "rm -f b" in running.stderr
+    lab.netkit("rm", "-f", "b")
+    assert lab.plan() == "nothing to change"
+
+
+def test_a_container_made_first_and_started_with_streams(lab):
+    made = lab.out("create", "-i", "--name", "later", "box", "sh", "-c", "cat; exit 4")
+    assert len(made) == 64
+    assert state(lab, "later")["Status"] == "created"
+    done = lab.netkit("start", "-a", "-i", "later", input="words\n", check=False)
+    assert (done.stdout, done.returncode) == ("words\n", 4)
+    assert lab.netkit("start", "-ai", "later", input="again\n", check=False).stdout == "again\n"
+
+
+def test_logs_in_all_their_ways(lab):
+    lab.netkit("run", "--name", "talk", "box", "sh", "-c", "echo one; echo two >&2; sleep 1.1; echo three")
+    done = lab.netkit("logs", "talk")
+    assert (done.stdout, done.stderr) == ("one\nthree\n", "two\n")
+    assert lab.out("logs", "--tail", "1", "talk") == "three"
+    stamped = lab.out("logs", "-t", "-n", "1", "talk")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d) three", stamped)
+    assert lab.out("logs", "--since", stamped.split()[0], "talk") == "three"
+    assert lab.out("logs", "--since", "1h", "talk") == "one\nthree"
+    assert lab.out("logs", "--until", "1h", "talk") == ""
+    assert lab.netkit("logs", "--tail", "many", "talk", check=False).returncode == 2
+
+
+def test_logs_follow_to_the_end(lab):
+    lab.netkit("run", "-d", "--name", "slow", "box", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
+    assert lab.out("logs", "-f", "slow") == "1\n2\n3"
+
+
+def test_listing_filters_and_ports(lab):
+    lab.netkit("run", "-d", "--name", "on", "-p", "127.0.0.1:8070:80", "-p", "8071:81/udp", "box", "sleep", "99")
+    lab.netkit("create", "--name", "off", "box", "true")
+    assert set(lab.out("ps", "-q").split()) == {lab.inspect("on")["Id"][:12]}
+    assert len(lab.out("ps", "-aq").split()) == 2
+    assert lab.out("ps", "-aq", "--no-trunc", "-f", "name=off") == lab.inspect("off")["Id"]
+    assert lab.out("ps", "-aq", "-f", "status=created") == lab.inspect("off")["Id"][:12]
+    assert lab.out("port", "on").splitlines() == ["80/tcp -> 127.0.0.1:8070", "81/udp -> 0.0.0.0:8071"]
+    assert lab.out("port", "on", "80") == "127.0.0.1:8070"
+    assert "127.0.0.1:8070->80/tcp" in lab.out("ps")
+    assert lab.netkit("ps", "-f", "colour=red", check=False).returncode == 2
+    assert lab.out("inspect", "-f", "{{.State.Status}} {{json .Config.Cmd}}", "on") == 'running ["sleep", "99"]'
+
+
+def test_images_in_use_stay(lab, box_tar, tmp_path):
+    other = shutil.copy(box_tar, tmp_path)
+    with tarfile.open(other, "a") as tar:
+        tar.addfile(tarfile.TarInfo("another"))
+    lab.netkit("image", "import", str(other), "other:v2")
+    assert "other" in lab.out("images")
+    idle_id = lab.out("create", "--name", "user", "other:v2", "true")
+    done = lab.netkit("rmi", "other:v2", check=False)
+    assert done.returncode == 5
+    assert "user" in done.stderr or idle_id[:12] in done.stderr
+    lab.netkit("rm", "user")
+    lab.netkit("image", "rm", "other:v2")
+    assert "other" not in lab.out("images")
+    assert lab.netkit("rmi", "other:v2", check=False).returncode == 4
+
+
+def test_on_failure_counts_its_attempts(lab):
+    lab.netkit("run", "-d", "--name", "frail", "--restart", "on-failure:2", "box", "sh", "-c", "echo try; exit 1")
+    assert eventually(lambda: lab.inspect("frail")["RestartCount"] == 2)
+    assert eventually(lambda: state(lab, "frail")["Status"] == "exited")
+    time.sleep(0.6)
+    assert lab.out("logs", "frail").split() == ["try"] * 3
+    assert state(lab, "frail")["ExitCode"] == 1
+
+
+def test_on_failure_leaves_a_success_alone(lab):
+    lab.netkit("run", "-d", "--name", "good", "--restart", "on-failure", "box", "true")
+    assert eventually(lambda: state(lab, "good")["Status"] == "exited")
+    time.sleep(0.4)
+    assert lab.inspect("good")["RestartCount"] == 0
+
+
+def test_always_comes_back_and_stop_is_heeded(lab):
+    lab.netkit("run", "-d", "--name", "steady", "--restart", "always", "box", "sh", "-c", "echo up; sleep 0.2")
+    assert eventually(lambda: lab.out("logs", "steady").count("up") >= 2)
+    lab.netkit("stop", "-t", "0", "steady")
+    count = lab.out("logs", "steady").count("up")
+    time.sleep(0.8)
+    assert lab.out("logs", "steady").count("up") == count
+    assert state(lab, "steady")["Status"] == "exited"
+
+
+def test_policies_and_running_containers_over_a_restart_of_the_daemon(lab):
+    for name, policy in (("kept", "no"), ("always", "always"), ("halted", "unless-stopped")):
+        idle(lab, name, "--restart", policy)
+    idle(lab, "unhalted", "--restart", "unless-stopped")
+    lab.netkit("stop", "-t", "0", "always", "halted")
+    pid, other = state(lab, "kept")["Pid"], state(lab, "unhalted")["Pid"]
+    lab.stop()
+    lab.restart()
+    assert state(lab, "kept")["Pid"] == pid
+    assert eventually(lambda: state(lab, "always")["Running"])
+    assert not state(lab, "halted")["Running"]
+    assert state(lab, "unhalted")["Pid"] == other
+    assert lab.plan() == "nothing to change"
+
+
+class Terminal:
+    """The command line in a terminal of its own."""
+
+    def __init__(self, lab, *argv, rows=24, columns=80):
+        self.primary, secondary = pty.openpty()
+        self.size(rows, columns)
+        self.program = subprocess.Popen(
+            lab.host.argv(NETKIT, *argv),
+            stdin=secondary,
+            stdout=secondary,
+            stderr=secondary,
+            env=lab.environment(),
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(secondary)
+        self.seen = b""
+
+    def size(self, rows, columns):
+        fcntl.ioctl(self.primary, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.primary, text.encode("latin-1"))
+
+    def until(self, pattern, seconds=8):
+        """Read until the pattern has been seen since the last time; returns the match."""
+        deadline = time.monotonic() + seconds
+        while not (match := re.search(pattern.encode(), self.seen)):
+            left = deadline - time.monotonic()
+            assert left > 0, f"no {pattern!r} in {self.seen!r}"
+            if select.select([self.primary], [], [], left)[0]:
+                try:
+                    self.seen += os.read(self.primary, 65536)
+                except OSError:
+                    raise AssertionError(f"ended without {pattern!r}: {self.seen!r}") from None
+        self.seen = self.seen[match.end() :]
+        return match
+
+    def end(self, seconds=8):
+        return self.program.wait(timeout=seconds)
+
+    def close(self):
+        self.program.kill()
+        self.program.wait()
+        os.close(self.primary)
+
+
+@pytest.fixture
+def terminal(lab):
+    opened = []
+
+    def make(*argv, **size):
+        opened.append(Terminal(lab, *argv, **size))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def test_a_terminal_its_size_and_its_keys(lab, terminal):
+    shell = terminal("run", "-it", "--rm", "box", "sh", rows=31, columns=91)
+    shell.type("stty size; tty\r")
+    shell.until("31 91")
+    shell.until("/dev/(pts/0|console)")
+    shell.size(40, 100)
+    shell.program.send_signal(signal.SIGWINCH)
+    time.sleep(0.3)
+    shell.type("stty size\r")
+    shell.until("40 100")
+    shell.type("sleep 100\r")
+    time.sleep(0.3)
+    shell.type("\x03")
+    shell.type("echo code-$?\r")
+    shell.until("code-130")
+    shell.type("exit 6\r")
+    assert shell.end() == 6
+
+
+def test_leaving_a_terminal_and_coming_back(lab, terminal):
+    first = terminal("run", "-it", "--name", "desk", "box", "sh")
+    first.type("MINE=yes\r")
+    first.until("MINE=yes")
+    first.type("\x10\x11")
+    assert first.end() == 0
+    assert state(lab, "desk")["Running"]
+    second = terminal("attach", "desk")
+    second.type("echo still-$MINE\r")
+    second.until("still-yes")
+    second.type("exit 3\r")
+    assert second.end() == 3
+
+
+def test_exec_with_a_terminal(lab, terminal):
+    idle(lab, "rest")
+    shell = terminal("exec", "-it", "rest", "sh", rows=20, columns=70)
+    shell.type("stty size; exit 9\r")
+    shell.until("20 70")
+    assert shell.end() == 9
