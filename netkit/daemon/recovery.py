@@ -90,6 +90,8 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
             exit_code=state.exit_code, started=state.started, finished=state.finished or now()
         )
         engine.adjust(partial(_ended, container=container, end=end))
+    if not any(net.default for net in service.intent.networks.values()):
+        service.reconcile(_CALLER)  # a bridge of a forgotten one would be in the way of the new one
     host, new_id, time = service.host(links=True), secrets.token_hex(32), now()
     if options.bridge == "none":
         service.reconcile(_CALLER)
@@ -102,11 +104,21 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
             service.runtime.remove(container.id)
     for name in service.runtime.sweep(service.intent.containers.keys()):
         log.info("removed what was left of %s", name)
-    return [c for c in ended if c.restart.policy in {"always", "unless-stopped"}] + [
-        c
-        for c in service.intent.containers.values()
-        if not c.running and c.restart.policy == "always" and c.started and c not in ended
-    ]
+    return [c for c in service.intent.containers.values() if _comes_back(c)]
+
+
+def _comes_back(container: Container) -> bool:
+    """Whether its restart policy has it run when the daemon starts; `always` means always."""
+    if container.running or not container.started:
+        return False
+    match container.restart.policy:
+        case "always":
+            return True
+        case "unless-stopped":
+            return not container.halted
+        case "on-failure":
+            return not container.halted and container.exit_code != 0
+    return False
 
 
 def _set_default(

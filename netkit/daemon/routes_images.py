@@ -7,7 +7,7 @@ that its size is the disk's matter only. Nothing is pulled from registries.
 import asyncio
 import fnmatch
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -65,7 +65,9 @@ async def remove(call: Call) -> web.Response:
     if call.dry_run:
         await asyncio.to_thread(call.service.images.get, ref)
         return answer({"Operations": []})
-    in_use = {container.image_id for container in call.service.intent.containers.values()}
+    in_use: dict[str, list[str]] = defaultdict(list)
+    for container in call.service.intent.containers.values():
+        in_use[container.image_id].append(container.name)
     # On the engine's thread, so that no container is made of it meanwhile.
     untagged, deleted = await call.run(call.service.images.remove, ref, in_use)
     gone = [{"Untagged": name} for name in untagged]

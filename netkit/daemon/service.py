@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+import msgspec
+
 from netkit.core.admit import container as containers
 from netkit.core.admit import endpoint, find, link, network, ports
 from netkit.core.walk import Verdict
@@ -101,11 +103,13 @@ class Service:
     def state(self, container_id: str) -> State:
         """What a container does now, or how its latest run ended. Any thread; cheap."""
         container = self.intent.containers[container_id]
+        restarts = self._supervisor.restarts(container_id)
         if container.running:
-            return self.runtime.status(container_id)
+            return msgspec.structs.replace(self.runtime.status(container_id), restarts=restarts)
         status = "exited" if container.started or container.finished else "created"
         return State(
-            status=status,
+            status="restarting" if self._supervisor.comes_back(container_id) else status,
+            restarts=restarts,
             exit_code=container.exit_code,
             started=container.started,
             finished=container.finished,
@@ -220,8 +224,11 @@ class Service:
             event=("container", "create"),
         )
 
-    def start(self, ref: str, caller: Caller, dry_run: bool = False) -> Outcome:
-        """Wire and start a container. The outcome has no subject when it runs already."""
+    def start(self, ref: str, caller: Caller, dry_run: bool = False, again: bool = False) -> Outcome:
+        """Wire and start a container. The outcome has no subject when it runs already.
+
+        `again` says that its restart policy asks for it, which counts.
+        """
         container = self.container(ref)
         if container.running:
             return Outcome(())
@@ -230,7 +237,7 @@ class Service:
             outcome = self._change(lambda intent: containers.start(intent, ref, host), caller, dry_run, host)
             if not dry_run:
                 self.runtime.start(container.id)
-                self._loop.call_soon_threadsafe(self._supervisor.watch, container.id)
+                self._loop.call_soon_threadsafe(self._supervisor.watch, container.id, again)
         except NetkitError as err:
             self._note_failure(container, err, caller)
             raise
@@ -251,9 +258,9 @@ class Service:
             exit_code=state.exit_code, started=state.started, finished=state.finished or now()
         )
         if self.container(container_id).auto_remove:
-            outcome = self._change(lambda intent: _gone(intent, container_id, end), caller, False)
+            outcome = self._settle(lambda intent: _gone(intent, container_id, end), caller)
         else:
-            outcome = self._change(lambda intent: containers.stop(intent, container_id, end), caller, False)
+            outcome = self._settle(lambda intent: containers.stop(intent, container_id, end), caller)
         container: Container = outcome.subject
         self._tell("container", "die", container, exitCode=str(container.exit_code))
         if container.auto_remove:
@@ -269,9 +276,9 @@ class Service:
         """Forget a container and its folder; with `force` a running one is killed."""
         if force and self.container(ref).running:
             end = containers.Ending(exit_code=137, finished=now())
-            outcome = self._change(lambda intent: _gone(intent, ref, end), caller, dry_run)
+            outcome = self._settle(lambda intent: _gone(intent, ref, end), caller, dry_run)
         else:
-            outcome = self._change(lambda intent: containers.remove(intent, ref), caller, dry_run)
+            outcome = self._settle(lambda intent: containers.remove(intent, ref), caller, dry_run)
         if not dry_run:
             self._forgotten(outcome.subject)
         return outcome
@@ -298,7 +305,7 @@ class Service:
     def teardown(self, caller: Caller, dry_run: bool = False) -> Outcome:
         """Forget everything and remove all that carries our mark."""
         doomed = list(self.intent.containers.values())
-        outcome = self._change(lambda intent: (Intent(), None), caller, dry_run)
+        outcome = self._settle(lambda intent: (Intent(), None), caller, dry_run)
         if dry_run:
             return outcome
         for container in doomed:
@@ -339,6 +346,10 @@ class Service:
             self._tell(*event, outcome.subject)
         return outcome
 
+    def _settle(self, edit: Edit, caller: Caller, dry_run: bool = False) -> Outcome:
+        """A change that cannot be taken back: a process has ended, or is ended by it."""
+        return self._engine.change(edit, self.host(), caller, dry_run=dry_run, final=True)
+
     def _tell(self, kind: str, action: str, subject: Network | Container, **more: str) -> None:
         attributes = {"name": subject.name, **more}
         if isinstance(subject, Container):
@@ -359,10 +370,10 @@ class Service:
         code = getattr(err, "container_exit_code", 128)
         end = containers.Ending(exit_code=code, finished=now(), error=err.message)
         if container.auto_remove:
-            outcome = self._change(lambda intent: _gone(intent, container.id, end), caller, False)
+            outcome = self._settle(lambda intent: _gone(intent, container.id, end), caller)
             self._forgotten(outcome.subject)
         elif self.container(container.id).running:
-            self._change(lambda intent: containers.stop(intent, container.id, end), caller, False)
+            self._settle(lambda intent: containers.stop(intent, container.id, end), caller)
 
     def _forgotten(self, container: Container) -> None:
         """A container has left the intent: its folder goes, and whoever waits is told."""

@@ -45,7 +45,7 @@ def inspect(container: Container, intent: Intent, state: "State", state_dir: str
         "HostsPath": f"{folder}/hosts",
         "LogPath": f"{folder}/log",
         "Name": f"/{container.name}",
-        "RestartCount": 0,
+        "RestartCount": state.restarts,
         "Driver": "overlayfs",
         "Platform": "linux",
         "MountLabel": "",
@@ -88,6 +88,8 @@ def status(state: "State", now: float) -> str:
     if state.status == "exited":
         ago = clock.spell(now - clock.seconds(state.finished))
         return f"Exited ({state.exit_code}) {ago} ago"
+    if state.status == "restarting":
+        return f"Restarting ({state.exit_code}) {clock.spell(now - clock.seconds(state.finished))} ago"
     return state.status.capitalize()
 
 

@@ -42,16 +42,28 @@ class Supervisor:
         self._removals: dict[str, list[asyncio.Future[int]]] = defaultdict(list)
         self._watched: dict[str, int] = {}
         self._attempts: dict[str, int] = {}
+        self._returning: set[str] = set()
         self._delays: dict[str, float] = {}
         self._began: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def watch(self, container_id: str) -> None:
-        """Follow a container that has just been started or that was found running."""
+    def watch(self, container_id: str, again: bool = False) -> None:
+        """Follow a container that has just been started (`again` by its policy) or was found running."""
+        if not again:
+            self._attempts.pop(container_id, None)
+            self._delays.pop(container_id, None)
         descriptor = self._service.runtime.exit_descriptor(container_id)
         self._watched[container_id] = descriptor
         self._began[container_id] = time.monotonic()
         self._loop.add_reader(descriptor, self._readable, container_id, descriptor)
+
+    def restarts(self, container_id: str) -> int:
+        """How often the restart policy has brought it back. Any thread."""
+        return self._attempts.get(container_id, 0)
+
+    def comes_back(self, container_id: str) -> bool:
+        """Whether it lies between two runs. Any thread."""
+        return container_id in self._returning
 
     def close(self) -> None:
         """Stop watching; the containers go on."""
@@ -179,13 +191,18 @@ class Supervisor:
         self._attempts[container.id] = self._attempts.get(container.id, 0) + 1
         delay = self._delays.get(container.id, _FIRST_DELAY_S)
         self._delays[container.id] = min(2 * delay, _LONGEST_DELAY_S)
-        await asyncio.sleep(delay)
+        self._returning.add(container.id)
+        try:
+            await asyncio.sleep(delay)
+        finally:
+            self._returning.discard(container.id)
         now = self._service.intent.containers.get(container.id)
         if now is None or now.running or now.halted:
             return
         try:
             verb = f"restart policy {container.restart.policy}"
-            await self._service.call(self._service.start, container.id, Caller(user="netkit", verb=verb))
+            by = Caller(user="netkit", verb=verb)
+            await self._service.call(self._service.start, container.id, by, False, True)
         except NetkitError as err:
             log.error("container %s could not be started again: %s", container.name, err)
 

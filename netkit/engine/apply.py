@@ -3,7 +3,9 @@
 A change is an edit of the intent. What the edit makes different is rendered on both sides, and
 just that is observed, planned, carried out and read again. An operation that fails takes the
 operations before it back, in reverse; the intent is saved only when the kernel shows what it
-asks for. A reconcile is the same with everything in scope.
+asks for. A reconcile is the same with everything in scope. What cannot be taken back (a process is
+killed) is `final`: the intent is saved first, and whatever interrupts the rest, the next reconcile
+goes on with it.
 
     outcome = engine.change(lambda intent: admit.network.create(intent, …), host, caller)
 """
@@ -48,10 +50,13 @@ class Engine:
         self._failpoint = failpoint
         self.intent = store.load()
 
-    def change(self, edit: Edit, host: Host, caller: Caller, *, dry_run: bool = False) -> Outcome:
+    def change(
+        self, edit: Edit, host: Host, caller: Caller, *, dry_run: bool = False, final: bool = False
+    ) -> Outcome:
         """Edit the intent and make the kernel follow, or say what that would do.
 
-        Raises what the edit refuses with, and ApplyError when an operation failed and was undone.
+        Raises what the edit refuses with, and ApplyError when an operation failed and was undone;
+        of a `final` change, when an operation failed and the rest is left to a reconcile.
         """
         old = self.intent
         new, subject = edit(old)
@@ -64,7 +69,9 @@ class Engine:
         operations = plan.diff(self._observe(scope), wanted)
         if dry_run:
             return Outcome(operations, subject)
-        self._carry_out(operations, wanted, scope, old, new, caller)
+        if final:
+            self.adjust(lambda _: (new, subject))
+        self._carry_out(operations, wanted, scope, self.intent, new, caller)
         return Outcome(operations, subject)
 
     def adjust(self, edit: Edit) -> Any:
@@ -114,21 +121,28 @@ class Engine:
             self._execute(operations, done)
             self._verify(wanted, scope)
             self._store.commit(entry, old, new, operations)
-        except NetkitError as err:
-            self._store.fail_entry(entry)
-            raise self._undone(err, operations, done) from err
+        except Exception as err:
+            told = _told(err)
+            undo = [] if old is new else done  # a reconcile and a final change are never taken back
+            raised = self._undone(told, operations, done, undo)
+            self._close_failed(entry)
+            raise raised from err
         self.intent = new
+
+    def _close_failed(self, entry: int) -> None:
+        """Where the journal cannot be written, the next start closes the entry."""
+        try:
+            self._store.fail_entry(entry)
+        except NetkitError as err:
+            log.warning("entry %s of the journal stays open: %s", entry, err)
 
     def _execute(self, operations: Sequence[Operation], done: list[Operation]) -> None:
         """Carry operations out, noting each in `done` as it has happened."""
         for driver, batch in itertools.groupby(operations, key=self._driver_of):
-            try:
-                for operation in driver.execute(list(batch)):
-                    done.append(operation)
-                    log.debug("%s", operation.describe())
-                    self._failpoint.hit(operation.describe())
-            except OSError as err:
-                raise ApplyError(str(err), hint="see the daemon's log") from err
+            for operation in driver.execute(list(batch)):
+                done.append(operation)
+                log.debug("%s", operation.describe())
+                self._failpoint.hit(operation.describe())
 
     def _verify(self, wanted: Mapping[Key, Resource], scope: Sequence[Resource]) -> None:
         """Read again: success is that the difference is empty."""
@@ -141,26 +155,24 @@ class Engine:
             )
 
     def _undone(
-        self, err: NetkitError, operations: Sequence[Operation], done: list[Operation]
+        self,
+        err: NetkitError,
+        operations: Sequence[Operation],
+        done: Sequence[Operation],
+        undo: Sequence[Operation],
     ) -> NetkitError:
-        """Take back what was done; the error then says what was undone and what is left."""
-        undone, left = [], []
-        for operation in reversed(done):
+        """Take `undo` back; the error then says which operation failed, what was undone and what is left."""
+        undone: list[str] = []
+        left = [operation.describe() for operation in operations[len(done) :]] if not undo else []
+        for operation in reversed(undo):
             back = operation.undo()
             try:
                 for _ in self._driver_of(back).execute([back]):
                     undone.append(back.describe())
-            except (NetkitError, OSError) as failure:
+            except Exception as failure:  # noqa: BLE001  the others are still to be taken back
                 log.warning("cannot undo %s: %s", operation.describe(), failure)
                 left.append(operation.describe())
-        if isinstance(err, VerifyError):
-            err.undone, err.left = tuple(undone), tuple(left)
-            return err
-        failed = operations[len(done)].describe() if len(done) < len(operations) else ""
-        message = f"{failed}: {err.message}" if failed else err.message
-        wrapped = ApplyError(message, operation=failed, undone=undone, left=left, hint=err.hint)
-        wrapped.status, wrapped.exit_code = err.status, err.exit_code
-        return wrapped
+        return _accounted(err, operations[len(done) :], undone, left)
 
     def _observe(self, scope: Sequence[Resource]) -> dict[Key, Resource]:
         """What stands in the place of the scope's resources now."""
@@ -185,6 +197,31 @@ class Engine:
         if driver is None:
             raise PluginError(f"no driver serves resources of kind {resource.kind}")
         return driver
+
+
+def _told(err: Exception) -> NetkitError:
+    """Whatever a driver raised, as an error of ours."""
+    match err:
+        case NetkitError():
+            return err
+        case OSError():
+            return ApplyError(str(err), hint="see the daemon's log")
+    log.error("a driver misbehaved", exc_info=err)
+    return PluginError(f"a driver raised {type(err).__name__}: {err}", hint="see the daemon's log")
+
+
+def _accounted(
+    err: NetkitError, missing: Sequence[Operation], undone: Sequence[str], left: Sequence[str]
+) -> NetkitError:
+    """The error with the operation that failed, what was undone and what is left."""
+    if isinstance(err, VerifyError):
+        err.undone, err.left = tuple(undone), tuple(left)
+        return err
+    failed = missing[0].describe() if missing else ""
+    message = f"{failed}: {err.message}" if failed else err.message
+    wrapped = ApplyError(message, operation=failed, undone=undone, left=left, hint=err.hint)
+    wrapped.status, wrapped.exit_code = err.status, err.exit_code
+    return wrapped
 
 
 def _difference(observed: Mapping[Key, Resource], wanted: Mapping[Key, Resource], keys: Iterable[Key]) -> str:

@@ -57,17 +57,11 @@ class VethDriver(OneByOne):
             raise TypeError(f"not a veth: {wanted!r}")
         self._removals.wait(wanted.name)
         self._make_pair(wanted)
-        with Rtnl.open(wanted.namespace) as inside:
-            peer = linkinfo.find(inside, wanted.peer)
-            if peer is None:
-                raise ApplyError(f"the peer {wanted.peer} of {wanted.name} has vanished")
-            try:
-                inside.do(
-                    address_message(wire.RTM_NEWADDR, wire.REPLACE, peer.index, wanted.cidr),
-                    set_link(peer.index, up=True),
-                )
-            except RtnlError as err:
-                raise ApplyError(f"{wanted.describe()}: {err.strerror}") from err
+        try:
+            self._dress(wanted)
+        except BaseException:
+            self.delete(wanted)  # half a pair is none
+            raise
 
     def modify(self, observed: Resource, wanted: Resource) -> None:
         if not isinstance(wanted, Veth):
@@ -108,9 +102,23 @@ class VethDriver(OneByOne):
             raise self._explained(wanted, err) from err
         finally:
             os.close(descriptor)
+
+    def _dress(self, wanted: Veth) -> None:
+        """Give the new pair its mark in words, and its peer an address."""
         # Hairpin: a container that calls its own published port is led back to where it came from.
         link = self._find(wanted.name)
         self._rtnl.do(set_link(link.index, alias=mark(wanted.owner), hairpin=True))
+        with Rtnl.open(wanted.namespace) as inside:
+            peer = linkinfo.find(inside, wanted.peer)
+            if peer is None:
+                raise ApplyError(f"the peer {wanted.peer} of {wanted.name} has vanished")
+            try:
+                inside.do(
+                    address_message(wire.RTM_NEWADDR, wire.REPLACE, peer.index, wanted.cidr),
+                    set_link(peer.index, up=True),
+                )
+            except RtnlError as err:
+                raise ApplyError(f"{wanted.describe()}: {err.strerror}") from err
 
     def _explained(self, wanted: Veth, err: RtnlError) -> ApplyError | Conflict:
         if err.errno == errno.EEXIST:

@@ -34,7 +34,10 @@ _SETTLE_S = 10.0
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a container does: status created, running or exited; times in RFC 3339, UTC, or ""."""
+    """What a container does: status created, running, restarting or exited; times in RFC 3339, UTC, or "".
+
+    `restarts` is how often its restart policy has brought it back since somebody started it.
+    """
 
     status: str
     pid: int = 0
@@ -43,6 +46,7 @@ class State(msgspec.Struct, frozen=True):
     finished: str = ""
     oom: bool = False
     error: str = ""
+    restarts: int = 0
 
 
 class Runtime:

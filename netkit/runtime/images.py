@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -124,10 +124,10 @@ class Images:
         with self._lock:
             return self._named(self.get(ref), full(name))
 
-    def remove(self, ref: str, in_use: Collection[str]) -> tuple[list[str], str]:
+    def remove(self, ref: str, in_use: Mapping[str, Collection[str]]) -> tuple[list[str], str]:
         """Take a name away, and the image with its last one: the names gone, and its id if it went.
 
-        `in_use` are the ids of images that containers have. Raises NotFound, Conflict.
+        `in_use` maps the ids of images to the containers that have them. Raises NotFound, Conflict.
         """
         with self._lock:
             image = self.get(ref)
@@ -137,7 +137,11 @@ class Images:
                 self._write(_renamed(image, [name for name in image.names if name != full(ref)]))
                 return [full(ref)], ""
             if image.id in in_use:
-                raise Conflict(f"image {image.name} is in use", hint="remove its containers first")
+                users = sorted(in_use[image.id])
+                raise Conflict(
+                    f"image {image.name} is in use by {', '.join(users)}",
+                    hint=f"remove that first: netkit rm {' '.join(users)}",
+                )
             doomed = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._place))
             os.rename(self._folder(image), doomed / "image")
             shutil.rmtree(doomed)

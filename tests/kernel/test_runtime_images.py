@@ -191,16 +191,16 @@ def test_a_name_moves_to_the_newer_image(images):
 def test_removing_takes_the_name_and_with_the_last_the_image(images, tmp_path):
     image = images.import_tar(small(), "box")
     images.tag("box", "other:1.0")
-    assert images.remove("box", in_use=[image.id]) == (["box:latest"], "")
+    assert images.remove("box", in_use={image.id: ["web"]}) == (["box:latest"], "")
     with pytest.raises(Conflict, match="in use"):
-        images.remove("other:1.0", in_use=[image.id])
-    assert images.remove("other:1.0", in_use=[]) == (["other:1.0"], image.id)
+        images.remove("other:1.0", in_use={image.id: ["web"]})
+    assert images.remove("other:1.0", in_use={}) == (["other:1.0"], image.id)
     assert os.listdir(tmp_path / "images") == []
 
 
 def test_the_builtin_image_is_not_ours_to_change(images):
     with pytest.raises(Conflict):
-        images.remove("host", in_use=[])
+        images.remove("host", in_use={})
     with pytest.raises(Conflict):
         images.import_tar(small(), "host")
 

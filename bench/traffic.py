@@ -1,0 +1,110 @@
+"""Traffic: what rules and sets cost a packet. Throughput by iperf3, new connections by a loop."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+
+from bench.hosts import Netkit, both
+
+_ACCEPT = """
+import socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("", 81)); s.listen(1024)
+while True: s.accept()[0].close()
+"""
+_CONNECT = """
+import socket, sys, time
+end, count = time.monotonic() + 2, 0
+while time.monotonic() < end:
+    socket.create_connection((sys.argv[1], int(sys.argv[2]))).close(); count += 1
+print(count / 2)
+"""
+
+
+def inside(daemon, name):
+    """The network namespace of a container, as nsenter takes it."""
+    pid = daemon.call("GET", f"/containers/{name}/json")["State"]["Pid"]
+    return ["nsenter", f"--net=/proc/{pid}/ns/net"]
+
+
+@contextlib.contextmanager
+def servers(place):
+    """iperf3 on port 80 and a program that accepts on port 81, in a namespace."""
+    argvs = (["iperf3", "-s", "-p", "80"], [sys.executable, "-c", _ACCEPT])
+    programs = [subprocess.Popen([*place, *argv], stdout=subprocess.DEVNULL) for argv in argvs]
+    time.sleep(0.5)
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
+def throughput(place, address, port):
+    """Bits per second over one TCP stream for two seconds."""
+    argv = [*place, "iperf3", "-c", address, "-p", str(port), "-t", "2", "-J"]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]
+
+
+def connections(place, address, port):
+    """New TCP connections per second."""
+    argv = [*place, sys.executable, "-c", _CONNECT, address, str(port)]
+    return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+
+
+def links(rounds, others):
+    """Two linked containers, alone and with a thousand more links in the set."""
+    found = {"throughput": {"1 link": [], "netkit": []}, "connections": {"1 link": [], "netkit": []}}
+    with contextlib.closing(Netkit()) as daemon:
+        options = {"com.docker.network.bridge.enable_icc": "false"}
+        body = {"Name": "net1", "Options": options, "IPAM": {"Config": [{"Subnet": "10.51.0.0/16"}]}}
+        daemon.call("POST", "/networks/create", body)
+        exposed = {f"{port}/tcp": {} for port in (80, 81)}
+        config = {"NetworkMode": "net1"}
+        daemon.idle("db", HostConfig=config, ExposedPorts=exposed)
+        daemon.idle("web", HostConfig={**config, "Links": ["db:db"]})
+        many = {f"{port}/tcp": {} for port in range(1000, 1000 + others)}
+        daemon.idle("wide", HostConfig=config, ExposedPorts=many)
+        address = daemon.call("GET", "/containers/db/json")["NetworkSettings"]["Networks"]["net1"][
+            "IPAddress"
+        ]
+        place = inside(daemon, "web")
+        with servers(inside(daemon, "db")):
+            for _ in range(rounds):
+                for who in ("1 link", "netkit"):
+                    if who == "netkit":
+                        link = {"Parent": "web", "Target": "wide", "Alias": "wide"}
+                        daemon.call("POST", "/netkit/links", link)
+                    found["throughput"][who].append(throughput(place, address, 80))
+                    found["connections"][who].append(connections(place, address, 81))
+                daemon.call("DELETE", "/netkit/links?parent=web&alias=wide")
+    title = f"with {others} more openings / 1 link"
+    return [
+        (f"throughput {title}", "bit/s", found["throughput"], 0.95),
+        (f"new connections {title}", "1/s", found["connections"], 0.95),
+    ]
+
+
+def published(rounds):
+    """A published port, called from the host by its own address, against dockerd's."""
+    found = {"throughput": {"netkit": [], "docker": []}, "connections": {"netkit": [], "docker": []}}
+    with both() as daemons, contextlib.ExitStack() as stack:
+        for daemon in daemons:
+            daemon.space.run("ip", "address", "add", "198.51.100.1/32", "dev", "lo")
+            bindings = {f"{port}/tcp": [{"HostPort": str(8000 + port)}] for port in (80, 81)}
+            exposed = {f"{port}/tcp": {} for port in (80, 81)}
+            daemon.idle("web", HostConfig={"PortBindings": bindings}, ExposedPorts=exposed)
+            stack.enter_context(servers(inside(daemon, "web")))
+        for _ in range(rounds):
+            for daemon in daemons:
+                place = daemon.space.argv()
+                found["throughput"][daemon.name].append(throughput(place, "198.51.100.1", 8080))
+                found["connections"][daemon.name].append(connections(place, "198.51.100.1", 8081))
+    return [
+        ("throughput of a published port", "bit/s", found["throughput"], None),
+        ("new connections to a published port", "1/s", found["connections"], None),
+    ]
