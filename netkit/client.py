@@ -8,37 +8,27 @@ netkit's own. Paths and bodies are Docker's wherever Docker has the thing.
 """
 
 import contextlib
-import http.client
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from netkit import errors
 from netkit.errors import NetkitError, SpecError, Unreachable
+from netkit.exchange import Response, send, send_stream
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
 
 DEFAULT_HOST = "unix:///run/netkit/netkit.sock"
 DEFAULT_STATE_DIR = "/var/lib/netkit"
 _STARTS_WITHIN_S = 20.0
 _VERB_MAX = 500
-
-
-class Connection(http.client.HTTPConnection):
-    """An HTTP connection over a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(self._path)
 
 
 class Client:
@@ -52,6 +42,8 @@ class Client:
         if scheme not in {"unix", "tcp"} or not self._place:
             raise SpecError(f"invalid host {self.host!r}", hint="unix:///path/to.sock or tcp://host:port")
         self._unix = scheme == "unix"
+        if not self._unix and not self._place.rstrip("/").rpartition(":")[2].isdigit():
+            raise SpecError(f"no port in host {self.host!r}", hint="tcp://127.0.0.1:2375")
 
     def get(self, path: str, **query: Any) -> Any:
         return self.call("GET", path, query=query)
@@ -68,8 +60,7 @@ class Client:
         """One request; the answer's JSON, or None where it is empty. Raises NetkitError."""
         with self.open(method, path, body=body, query=query) as response:
             data = response.read()
-        kind = response.headers.get_content_type()
-        return json.loads(data) if data and kind == "application/json" else None
+        return json.loads(data) if data and response.kind == "application/json" else None
 
     @contextlib.contextmanager
     def open(
@@ -80,40 +71,36 @@ class Client:
         body: Any = None,
         stream: BinaryIO | None = None,
         query: Mapping[str, Any] | None = None,
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[Response]:
         """One request whose answer is read by the caller: logs, events, a long wait."""
-        connection = self._connected()
+        sock = self._connected()
+        target, headers = _target(path, query), {"X-Netkit-Verb": self._verb, "Connection": "close"}
         try:
-            headers = {"X-Netkit-Verb": self._verb}
-            data: Any = None
             if stream is not None:
-                data, headers["Content-Type"] = stream, "application/x-tar"
+                send_stream(sock, method, target, {**headers, "Content-Type": "application/x-tar"}, stream)
             elif body is not None:
-                data, headers["Content-Type"] = json.dumps(body), "application/json"
-            chunked = stream is not None
-            connection.request(method, _target(path, query), data, headers, encode_chunked=chunked)
-            response = connection.getresponse()
+                headers["Content-Type"] = "application/json"
+                send(sock, method, target, headers, json.dumps(body).encode())
+            else:
+                send(sock, method, target, headers)
+            response = Response(sock)
             if response.status >= 400:
                 raise _error(response.status, response.read())
             yield response
-        except (ConnectionError, http.client.HTTPException) as err:
+        except ConnectionError as err:
             raise Unreachable(
                 f"the daemon at {self.host} broke off: {err or type(err).__name__}", hint="see its log"
             ) from err
         finally:
-            connection.close()
+            sock.close()
 
     def hijack(self, path: str, body: Any = None, **query: Any) -> socket.socket:
         """A POST whose connection becomes a raw stream both ways (attach, exec)."""
-        connection = self._connected()
+        sock = self._connected()
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp", "Content-Type": "application/json"}
+        headers["X-Netkit-Verb"] = self._verb
         data = json.dumps(body if body is not None else {}).encode()
-        head = (
-            f"POST {_target(path, query)} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
-            f"Upgrade: tcp\r\nX-Netkit-Verb: {self._verb}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-        )
-        sock: socket.socket = connection.sock
-        sock.sendall(head.encode() + data)
+        send(sock, "POST", _target(path, query), headers, data)
         answer = b""
         while b"\r\n\r\n" not in answer:
             # A byte at a time: what follows the head belongs to the stream.
@@ -126,24 +113,30 @@ class Client:
             raise _error(status, _rest(sock, answer))
         return sock
 
-    def _connected(self) -> http.client.HTTPConnection:
-        connection = self._connection()
+    def _connected(self) -> socket.socket:
         try:
-            connection.connect()
+            return self._connect()
         except (FileNotFoundError, ConnectionRefusedError) as err:
             self._start(err)
-            connection = self._connection()
-            connection.connect()
+            return self._connect()
         except PermissionError as err:
             raise Unreachable(f"no permission to talk to {self.host}", hint="run it as root (sudo)") from err
         except OSError as err:
             raise Unreachable(
-                f"cannot reach {self.host}: {err.strerror}", hint="is the address right?"
+                f"cannot reach {self.host}: {err.strerror}", hint="is it the right one?"
             ) from err
-        return connection
 
-    def _connection(self) -> http.client.HTTPConnection:
-        return Connection(self._place) if self._unix else http.client.HTTPConnection(self._place)
+    def _connect(self) -> socket.socket:
+        if not self._unix:
+            host, _, port = self._place.rstrip("/").rpartition(":")
+            return socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)))
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(self._place)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     def _start(self, err: OSError) -> None:
         """Start a daemon on our socket, and wait until it answers."""
@@ -157,6 +150,9 @@ class Client:
                 f"no daemon answers on {self.host}",
                 hint="start one: netkit daemon -H … --state-dir …, or name its folder in NETKIT_STATE_DIR",
             ) from err
+        import subprocess
+        from pathlib import Path
+
         state = state or DEFAULT_STATE_DIR
         sys.stderr.write(
             f"netkit: no daemon answered on {self.host}; starting one (NETKIT_AUTOSTART=0 turns this off)\n"
@@ -170,13 +166,11 @@ class Client:
             )
         self._await(daemon, log)
 
-    def _await(self, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
+    def _await(self, daemon: "subprocess.Popen[bytes]", log: "Path") -> None:
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                connection = self._connection()
-                connection.connect()
-                connection.close()
+                self._connect().close()
                 return
             if daemon.poll() is not None:
                 said = log.read_text(errors="replace").strip().splitlines()[-2:]

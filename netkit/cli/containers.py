@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from netkit.cli.base import Door, age, each, verb
-from netkit.cli.wishes import filter_words
 from netkit.errors import SpecError
 
 
@@ -91,9 +90,12 @@ def wait(door: Door, names: tuple[str, ...]) -> None:
 @click.option("--last", "-n", type=int, default=0)
 def ps(door: Door, everything: bool, no_trunc: bool, filters: tuple[str, ...], last: int) -> None:
     """List containers."""
-    found = door.client.get(
-        "/containers/json", all=everything, filters=filter_words(filters), limit=last or ""
-    )
+    words = ""
+    if filters:  # the parsers of addresses need not be loaded for nothing
+        from netkit.cli.wishes import filter_words
+
+        words = filter_words(filters)
+    found = door.client.get("/containers/json", all=everything, filters=words, limit=last or "")
     cut = None if no_trunc else 12
     if door.quiet and not door.as_json:
         for row in found:

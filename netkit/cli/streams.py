@@ -5,7 +5,6 @@ of nothing, four for the length. With one it comes as it is, and our terminal is
 """
 
 import contextlib
-import http.client
 import json
 import os
 import select
@@ -24,6 +23,7 @@ import click
 
 from netkit.cli.base import Door, verb
 from netkit.errors import NetkitError, SpecError
+from netkit.exchange import Response
 
 _CHUNK = 65536
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -99,7 +99,7 @@ def follow(door: Door, name: str, *, stdin: bool, detach_keys: str = "", removed
     return codes[0] if codes else 125
 
 
-def copy_response(response: http.client.HTTPResponse, terminal: bool) -> None:
+def copy_response(response: Response, terminal: bool) -> None:
     """Print a response that is a container's output."""
     if terminal:
         while data := response.read1(_CHUNK):

@@ -161,10 +161,10 @@ async def wait(call: Call) -> web.StreamResponse:
 def _rows(call: Call, everything: bool, sized: bool) -> Iterator[dict[str, Any]]:
     intent, now = call.service.intent, time.time()
     for container in sorted(intent.containers.values(), key=lambda item: item.created, reverse=True):
-        if not (everything or container.running):
-            continue
         with contextlib.suppress(NotFound):
             state = call.state(container)
+            if not (everything or container.running or state.status == "restarting"):
+                continue
             row = shapes.summary(container, intent, state, now) | {"ExitCode": state.exit_code}
             yield row | {"SizeRw": 0, "SizeRootFs": 0} if sized else row
 

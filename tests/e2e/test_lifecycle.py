@@ -144,9 +144,11 @@ def test_images_in_use_stay(lab, box_tar, tmp_path):
 def test_on_failure_counts_its_attempts(lab):
     lab.netkit("run", "-d", "--name", "frail", "--restart", "on-failure:2", "box", "sh", "-c", "echo try; exit 1")
     assert eventually(lambda: lab.inspect("frail")["RestartCount"] == 2)
+    lab.netkit("start", "frail")
+    assert eventually(lambda: lab.out("logs", "frail").count("try") == 6)
     assert eventually(lambda: state(lab, "frail")["Status"] == "exited")
     time.sleep(0.6)
-    assert lab.out("logs", "frail").split() == ["try"] * 3
+    assert lab.out("logs", "frail").split() == ["try"] * 6
     assert state(lab, "frail")["ExitCode"] == 1
 
 
@@ -160,6 +162,8 @@ def test_on_failure_leaves_a_success_alone(lab):
 def test_always_comes_back_and_stop_is_heeded(lab):
     lab.netkit("run", "-d", "--name", "steady", "--restart", "always", "box", "sh", "-c", "echo up; sleep 0.2")
     assert eventually(lambda: lab.out("logs", "steady").count("up") >= 2)
+    assert eventually(lambda: state(lab, "steady")["Status"] == "restarting")
+    assert "steady" in lab.out("ps")
     lab.netkit("stop", "-t", "0", "steady")
     count = lab.out("logs", "steady").count("up")
     time.sleep(0.8)
@@ -263,8 +267,9 @@ def test_a_terminal_its_size_and_its_keys(lab, terminal):
 
 def test_leaving_a_terminal_and_coming_back(lab, terminal):
     first = terminal("run", "-it", "--name", "desk", "box", "sh")
-    first.type("MINE=yes\r")
-    first.until("MINE=yes")
+    first.until("# ")
+    first.type("MINE=yes; echo is-$MINE\r")
+    first.until("is-yes")
     first.type("\x10\x11")
     assert first.end() == 0
     assert state(lab, "desk")["Running"]

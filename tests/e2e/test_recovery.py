@@ -83,7 +83,8 @@ def snapshot(lab):
     found += [f"container {path.name}" for path in sorted((lab.state / "containers").iterdir())]
     found += [f"copy {path.name}" for path in sorted((lab.state / "specs").iterdir())]
     found += [f"runtime {path.name}" for path in sorted(places.runtime_root.glob("*"))]
-    found += [f"cgroup {path}" for path in sorted(Path("/sys/fs/cgroup").glob(f"**/{_group(places)}/*/"))]
+    cgroups = Path("/sys/fs/cgroup")
+    found += [f"cgroup {at}" for depth in ("", "*/") for at in cgroups.glob(f"{depth}{_group(places)}/*/")]
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     found += sorted(f"mount {line.split()[1]}" for line in mounts if str(lab.folder) in line)
     found += sorted(f"monitor {cid}" for line in lab.processes() for cid in re.findall(r"--cid (\S+)", line))
@@ -178,21 +179,19 @@ def die_at_each_operation(lab, verb, *, caller="", back=(), again=(), done=False
     """
     caller = caller or verb[0]
     before, after = snapshot(lab), _after(lab, verb, back)
+    lab.kill()
+    start(lab, f"kill:1@{caller}")
     for number in itertools.count(1):
-        lab.kill()
-        start(lab, f"kill:{number}@{caller}")
-        for words in again if number > 1 else ():
-            lab.netkit(*words)
-        assert difference(lab, before) == "", f"{caller} died at operation {number - 1}"
         answer = lab.netkit(*verb, check=False)
         if answer.returncode == 0 and lab.daemon.poll() is None:
             break
         assert lab.daemon.wait(20) == -signal.SIGKILL, answer.stderr
+        start(lab, f"kill:{number + 1}@{caller}")
         if done:
-            start(lab)
             assert difference(lab, after) == "", f"{caller} died at operation {number}"
-            for words in back:
-                lab.netkit(*words)
+        for words in back if done else again:
+            lab.netkit(*words)
+        assert difference(lab, before) == "", f"{caller} died at operation {number}"
     lab.kill()
     start(lab)
     assert difference(lab, after) == "", f"{caller} that nothing interrupts"
