@@ -3,57 +3,54 @@
 netkit inspect -f '{{.NetworkSettings.IPAddress}}' web
 """
 
-import json
-import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
-from netkit.cli.base import Door, verb
-from netkit.errors import NotFound, SpecError
+from netkit.cli.base import Door, failed, verb
+from netkit.errors import NotFound
 
-_PLACES = {"container": "/containers/{}/json", "network": "/networks/{}", "image": "/images/{}/json"}
-_FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
+PLACES = {"container": "/containers/{}/json", "network": "/networks/{}", "image": "/images/{}/json"}
+
+
+def with_template(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The -f option of everything that can be inspected."""
+    text = "A template such as '{{.State.Pid}}'."
+    return click.option("--format", "-f", "template", default="", help=text)(function)
 
 
 @verb("inspect")
 @click.argument("names", nargs=-1, required=True)
-@click.option("--format", "-f", "template", default="", help="A template such as '{{.State.Pid}}'.")
-@click.option("--type", "kind", type=click.Choice(sorted(_PLACES)), default=None)
+@with_template
+@click.option("--type", "kind", type=click.Choice(sorted(PLACES)), default=None)
 def inspect(door: Door, names: tuple[str, ...], template: str, kind: str | None) -> None:
     """Show containers, networks or images in full."""
-    found = [_find(door, name, [kind] if kind else list(_PLACES)) for name in names]
-    if not template:
+    show(door, names, template, [kind] if kind else list(PLACES))
+
+
+def show(door: Door, names: Iterable[str], template: str, kinds: Sequence[str]) -> None:
+    """Print what is known of each name, as JSON or through a template; then fail for the missing."""
+    found, failures = [], []
+    for name in names:
+        try:
+            found.append(_find(door, name, kinds))
+        except NotFound as err:
+            failures.append(err)
+    if template:
+        from netkit.cli.template import fill
+
+        for value in found:
+            click.echo(fill(template, value))
+    else:
         door.json(found)
-        return
-    for value in found:
-        click.echo(fill(template, value))
+    failed(failures)
 
 
-def fill(template: str, value: Any) -> str:
-    """A template with its `{{.A.B}}` and `{{json .A}}` filled in. Raises SpecError for others."""
-    filled = _FIELD.sub(lambda match: _shown(_at(value, match[2]), bool(match[1])), template)
-    if left := re.search(r"\{\{.*?\}\}", filled):
-        raise SpecError(f"{left[0]} is not understood", hint="{{.A.B}} and {{json .A}} are")
-    return filled
-
-
-def _at(value: Any, path: str) -> Any:
-    for word in filter(None, path.split(".")):
-        if not isinstance(value, dict) or word not in value:
-            raise SpecError(f"there is no {path}", hint="look at the whole: netkit inspect NAME")
-        value = value[word]
-    return value
-
-
-def _shown(value: Any, as_json: bool) -> str:
-    return str(value) if isinstance(value, str) and not as_json else json.dumps(value)
-
-
-def _find(door: Door, name: str, kinds: list[str]) -> Any:
+def _find(door: Door, name: str, kinds: Sequence[str]) -> Any:
     for kind in kinds:
         try:
-            return door.client.get(_PLACES[kind].format(name))
+            return door.client.get(PLACES[kind].format(name or "?"))
         except NotFound as err:
             missing = err
     if len(kinds) == 1:

@@ -12,16 +12,10 @@ from typing import Any
 import click
 
 from netkit.cli.base import Door, mapping, verb
+from netkit.cli.parsers import parse_address, parse_expose, parse_link, parse_mac, parse_publish
 from netkit.cli.wishes import network_wish, parse_bytes, wish_body
 from netkit.errors import NetkitError, SpecError
 from netkit.model.names import nearest, parse_name
-from netkit.model.spec import (
-    parse_address,
-    parse_expose,
-    parse_link,
-    parse_mac,
-    parse_publish,
-)
 
 _POLICIES = ("no", "on-failure", "always", "unless-stopped")
 _DAEMON_ERROR, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127

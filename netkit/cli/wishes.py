@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from netkit.cli.parsers import parse_address, parse_link, parse_mac
 from netkit.errors import SpecError
 from netkit.model.names import nearest
-from netkit.model.spec import parse_address, parse_link, parse_mac
 
 _IFNAME = "com.docker.network.endpoint.ifname"
 _WISHES = ("name", "alias", "ip", "mac-address", "gw-priority", "interface", "driver-opt")

@@ -232,7 +232,9 @@ class Service:
         container = self.container(ref)
         if container.running:
             return Outcome(())
-        host = self.host(wanted=ports.needs(container))
+        # Who listens is asked only where a port is wanted: it takes some 10 ms.
+        asks = container.publish or container.publish_all
+        host = self.host(wanted=ports.needs(container) if asks else None)
         try:
             outcome = self._change(lambda intent: containers.start(intent, ref, host), caller, dry_run, host)
             if not dry_run:

@@ -20,20 +20,28 @@ SPEC, NOT_FOUND, CONFLICT, FORBIDDEN, UNSUPPORTED, UNREACHABLE = 2, 4, 5, 6, 9, 
 DAEMON = 125  # `run` keeps other codes for the command itself
 
 
-def everything(lab):
-    """All that a mistake must leave as it is: rules, links, addresses, routes, sets, and what is asked for."""
-    kernel = lab.host.sh(
+def in_kernel(lab):
+    """Rules, links, addresses, routes, sets, namespaces."""
+    return lab.host.sh(
         "iptables-save | grep -v '^[#:]'; ip -br link | cut -d' ' -f1; ip -br address; ip route;"
         " ipset list -t | grep -v References; ip netns | grep -v nkt-"
     )
+
+
+def in_state(lab):
+    return sorted((lab.state / "containers").iterdir())
+
+
+def everything(lab):
+    """All that a mistake must leave as it is, in the kernel, in the state folder, in the intent."""
     asked = [lab.out("ps", "-aq", "--no-trunc"), lab.out("network", "ls", "--no-trunc")]
-    return kernel, asked, sorted((lab.state / "containers").iterdir()), lab.plan()
+    return in_kernel(lab), asked, in_state(lab), lab.plan()
 
 
 @pytest.fixture(scope="module")
 def busy(lab):
     """Networks and containers to clash with: all that the rows name."""
-    lab.host.sh("ip link add wan type dummy && ip address add 10.77.0.1/24 dev wan && ip link set wan up")
+    lab.host.sh("ip link add wan type veth peer name wan1 && ip address add 10.77.0.1/24 dev wan && ip link set wan up")
     lab.netkit("network", "create", "--subnet", "10.66.0.0/24", "--ip-range", "10.66.0.64/26", "lan")
     lab.netkit("network", "create", "--subnet", "10.67.0.0/29", "tiny")
     lab.netkit("network", "create", "--no-icc", "lone")
@@ -232,13 +240,17 @@ def check(lab, argv, code, message, hint):
     assert rest or code == SPEC, said  # a usage error has its hint in the message
 
 
-def title(value):
-    return " ".join(value)[:60] if isinstance(value, tuple) else ""
+ROWS = NETWORKS + CONTAINERS + WORDS
 
 
-@pytest.mark.parametrize(("argv", "code", "message", "hint"), NETWORKS + CONTAINERS + WORDS, ids=title)
+@pytest.mark.parametrize(
+    ("argv", "code", "message", "hint"), ROWS, ids=[" ".join(row[0])[:70].replace("/", "|") for row in ROWS]
+)
 def test_a_mistake_is_told_with_its_mend(busy, argv, code, message, hint):
-    check(busy[0], argv, code, message, hint)
+    lab, (kernel, _, folders, _) = busy
+    check(lab, argv, code, message, hint)
+    assert in_kernel(lab) == kernel
+    assert in_state(lab) == folders
 
 
 def test_and_nothing_has_changed(busy):

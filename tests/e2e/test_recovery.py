@@ -2,18 +2,19 @@
 
 import ctypes
 import difflib
+import http.client
 import itertools
 import json
 import logging
 import os
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from netkit.client import Connection
 from netkit.daemon.main import serve
 from netkit.daemon.options import Options
 from netkit.kernel import libc
@@ -155,8 +156,10 @@ def start(lab, failpoint=""):
 
     def plan():
         assert lab.daemon.poll() is None, lab.log()
-        connection = Connection(str(lab.socket))
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
         try:
+            connection.sock.connect(str(lab.socket))
             connection.request("GET", "/netkit/plan")
             with connection.getresponse() as response:
                 return json.load(response)
