@@ -197,13 +197,23 @@ def _error(status: int, data: bytes) -> NetkitError:
         body = {"message": data.decode(errors="replace")}
     message, hint = body.get("error") or body.get("message", ""), body.get("hint", "")
     cls = getattr(errors, str(body.get("kind", "")), errors.by_status(status))
-    if not (isinstance(cls, type) and issubclass(cls, NetkitError)) or cls is errors.VerifyError:
+    if not (isinstance(cls, type) and issubclass(cls, NetkitError)):
         cls = errors.by_status(status)
-    error = cls(message, hint=hint)
-    if left := body.get("left"):
-        error.message += "\nleft behind until the next reconcile: " + "; ".join(left)
+    text = "\n".join((message, *_aftermath(body)))
+    if cls is errors.VerifyError:
+        error: NetkitError = errors.VerifyError(text, diff=body.get("diff", ""), hint=hint)
+    else:
+        error = cls(text, hint=hint)
     error.status = status
     return error
+
+
+def _aftermath(body: Mapping[str, Any]) -> Iterator[str]:
+    """What became of the operations of a change that failed, a line each."""
+    if diff := body.get("diff"):
+        yield diff
+    yield from (f"undone: {operation}" for operation in body.get("undone", ()))
+    yield from (f"left behind until the next reconcile: {operation}" for operation in body.get("left", ()))
 
 
 def _rest(sock: socket.socket, head: bytes) -> bytes:

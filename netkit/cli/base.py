@@ -7,17 +7,25 @@ A command is a function of a `Door` (the client and how to print) and its own op
         door.rows(("NAME",), ((net["Name"],) for net in door.client.get("/networks")))
 """
 
-import difflib
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from netkit.client import Client
 from netkit.errors import NetkitError
+
+
+class Planned(Exception):
+    """The answer of a dry run: what would have been done. It ends the command."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.operations: list[Any] = (answer or {}).get("Operations") or []
 
 
 class Door:
@@ -30,12 +38,10 @@ class Door:
         self.quiet = quiet
 
     def change(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """A request that changes something; with --dry-run its plan is printed and the command ends."""
+        """A request that changes something; with --dry-run it ends in `Planned` and changes nothing."""
         if not self.dry_run:
             return self.client.call(method, path, body=body, query=query)
-        answer = self.client.call(method, path, body=body, query={**query, "dry_run": True})
-        self.plan(answer)
-        raise click.exceptions.Exit(0)
+        raise Planned(self.client.call(method, path, body=body, query={**query, "dry_run": True}))
 
     def plan(self, answer: Any) -> None:
         """Print operations, or that there are none."""
@@ -75,7 +81,11 @@ def verb(name: str, *, changes: bool = False, quiet: bool = False, **settings: A
     def wrap(function: Callable[..., Any]) -> click.Command:
         def run(host: str, as_json: bool, **given: Any) -> None:
             dry_run, hush = given.pop("dry_run", False), given.pop("hush", False)
-            function(Door(host, as_json, dry_run, hush), **given)
+            door = Door(host, as_json, dry_run, hush)
+            try:
+                function(door, **given)
+            except Planned as planned:
+                door.plan({"Operations": planned.operations})
 
         run.__doc__ = function.__doc__
         run.__click_params__ = list(getattr(function, "__click_params__", []))  # type: ignore[attr-defined]
@@ -99,35 +109,70 @@ _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no
 
 
 class Command(click.Command):
-    """A command that takes `--flag=true|false`, and whose usage errors name the nearest option."""
+    """A command whose switches can be written as Docker's: `--rm`, `--rm=true`, `--rm=false`, `--no-rm`."""
 
     @classmethod
     def make(cls, name: str, function: Any, settings: dict[str, Any]) -> click.Command:
         return click.command(name, cls=cls, **settings)(function)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, [self._plain(word) for word in args])
-        except click.NoSuchOption as err:
-            known = [name for param in self.params for name in param.opts if name.startswith("--")]
-            close = difflib.get_close_matches(err.option_name, known, n=1)
-            raise click.NoSuchOption(err.option_name, possibilities=close, ctx=ctx) from err
+        return super().parse_args(ctx, self._plain(ctx, args))
 
-    def _plain(self, word: str) -> str:
-        """`--icc=false` as `--no-icc`."""
-        name, separator, value = word.partition("=")
-        for param in self.params:
-            if separator and name in param.opts and param.secondary_opts and value.lower() in _TRUTHS:
-                return name if _TRUTHS[value.lower()] else param.secondary_opts[0]
-        return word
+    def _plain(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words with switches as click knows them; those of a container's command are let be."""
+        known = {name: param for param in self.get_params(ctx) for name in param.opts if name[0] == "-"}
+        words, plain = list(args), list[str]()
+        while words:
+            word = words.pop(0)
+            positional = word == "-" or not word.startswith("-")
+            if word == "--" or (positional and not ctx.allow_interspersed_args):
+                return [*plain, word, *words]
+            plain += [word] if positional else _switch(word, known)
+            if words and not positional and _wants_value(word, known):
+                plain.append(words.pop(0))
+        return plain
+
+
+def _flag(param: click.Parameter | None) -> bool:
+    return isinstance(param, click.Option) and param.is_flag
+
+
+def _switch(word: str, known: Mapping[str, click.Parameter]) -> list[str]:
+    """`--icc=false` as `--no-icc`, `--rm=false` and `--no-rm` as nothing, other words as they are."""
+    name, separator, value = word.partition("=")
+    truth = _TRUTHS.get(value.lower())
+    if separator and truth is not None and _flag(known.get(name)):
+        return [name] if truth else known[name].secondary_opts[:1]
+    opposite = known.get("--" + word.removeprefix("--no-"))
+    if word.startswith("--no-") and word not in known and opposite and not opposite.secondary_opts:
+        return [] if _flag(opposite) else [word]
+    return [word]
+
+
+def _wants_value(word: str, known: Mapping[str, click.Parameter]) -> bool:
+    """Whether the word after this one is its value: `--name x`, `-p 80`, `-itp 80`."""
+    if word.startswith("--"):
+        return word in known and not _flag(known[word])
+    for place, letter in enumerate(word[1:], start=2):
+        param = known.get(f"-{letter}")
+        if not _flag(param):
+            return param is not None and place == len(word)
+    return False
 
 
 class Lazy(click.Group):
-    """A group whose commands are imported when they are used: `name` → `module:attribute`."""
+    """A group whose commands are imported when they are used.
 
-    def __init__(self, *args: Any, table: dict[str, str] | None = None, **kwargs: Any) -> None:
+    `sections` maps a heading to commands, and those to where they are (`module:attribute`) and
+    what they do, so that help need not load them all.
+    """
+
+    def __init__(
+        self, *args: Any, sections: Mapping[str, Mapping[str, tuple[str, str]]] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._table = table or {}
+        self._sections = sections or {}
+        self._table = {name: place for part in self._sections.values() for name, (place, _) in part.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*self._table, *super().list_commands(ctx)})
@@ -142,12 +187,21 @@ class Lazy(click.Group):
         command: click.Command = getattr(importlib.import_module(f"netkit.cli.{module}"), attribute)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in self._sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+        if not self._sections:
+            super().format_commands(ctx, formatter)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as err:
+            import difflib
+
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             if not close or args[0].startswith("-"):
                 raise
@@ -172,6 +226,11 @@ def guarded(function: Callable[[], Any]) -> int:
         if os.environ.get("NETKIT_DEBUG"):
             raise
         return told(err)
+    except (OSError, ValueError) as err:
+        # A full disk, a file that is no text, a daemon that answers what is no JSON.
+        if os.environ.get("NETKIT_DEBUG"):
+            raise
+        return told(NetkitError(str(err) or type(err).__name__, hint="NETKIT_DEBUG=1 shows where"))
 
 
 def told(err: NetkitError) -> int:
@@ -182,19 +241,68 @@ def told(err: NetkitError) -> int:
     return err.exit_code
 
 
-def each(door: Door, names: Iterable[str], act: Callable[[str], Any]) -> None:
-    """Do something to each of several things; go on after an error, and end with the first one."""
+def each(door: Door, names: Iterable[str], act: Callable[[str], Any], doing: str = "") -> None:
+    """Do something to each of several things: all are tried, the exit code is the first failure's.
+
+    The names of those done are printed; with --json a list of {"Name", "Error"}; with --dry-run
+    one plan for all of them. `doing` is what is said where one takes more than a second.
+    """
     failures: list[NetkitError] = []
+    done: list[dict[str, str]] = []
+    operations: list[Any] = []
     for name in names:
+        said = ""
         try:
-            act(name)
-            if not door.as_json:
+            with waiting(f"{doing} {name}" if doing else ""):
+                act(name)
+            if not door.as_json and not door.dry_run:
                 click.echo(name)
+        except Planned as planned:
+            operations += planned.operations
         except NetkitError as err:
+            said = err.message
             failures.append(err)
-            told(err)
+        done.append({"Name": name, "Error": said})
+    if door.dry_run:
+        door.plan({"Operations": operations})
+    elif door.as_json:
+        door.json(done)
+    failed(failures)
+
+
+def failed(failures: Sequence[NetkitError]) -> None:
+    """Print errors, and end with the first one's exit code; nothing where there are none."""
+    for err in failures:
+        told(err)
     if failures:
         raise click.exceptions.Exit(failures[0].exit_code)
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say on stderr what is going on, at a terminal and once it lasts longer than a second."""
+    if not text or not sys.stderr.isatty():
+        yield
+        return
+    import threading
+
+    done = threading.Event()
+
+    def tell() -> None:
+        seconds = 0
+        while not done.wait(1):
+            seconds += 1
+            click.echo(f"\r{text}: {seconds} s ", nl=False, err=True)
+        if seconds:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 def mapping(pairs: Iterable[str], what: str) -> dict[str, str]:

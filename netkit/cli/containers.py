@@ -28,7 +28,7 @@ def start(door: Door, names: tuple[str, ...], attach: bool, interactive: bool) -
     each(door, names, lambda name: door.change("POST", f"/containers/{name}/start"))
 
 
-@verb("stop", changes=False)
+@verb("stop", changes=True)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--time", "-t", "seconds", type=int, default=None, help="Seconds before it is killed.")
 @click.option("--signal", "-s", default="")
@@ -37,7 +37,7 @@ def stop(door: Door, names: tuple[str, ...], seconds: int | None, signal: str) -
     each(door, names, lambda n: door.change("POST", f"/containers/{n}/stop", t=_text(seconds), signal=signal))
 
 
-@verb("restart", changes=False)
+@verb("restart", changes=True)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--time", "-t", "seconds", type=int, default=None)
 @click.option("--signal", "-s", default="")
@@ -50,7 +50,7 @@ def restart(door: Door, names: tuple[str, ...], seconds: int | None, signal: str
     )
 
 
-@verb("kill", changes=False)
+@verb("kill", changes=True)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--signal", "-s", default="")
 def kill(door: Door, names: tuple[str, ...], signal: str) -> None:

@@ -10,47 +10,58 @@ import click
 from netkit import __version__
 from netkit.cli.base import Lazy, guarded
 
+# What each does stands here as well, so that `netkit --help` need not load them all.
 _COMMANDS = {
-    "run": "run:run",
-    "create": "run:create",
-    "start": "containers:start",
-    "stop": "containers:stop",
-    "kill": "containers:kill",
-    "restart": "containers:restart",
-    "rm": "containers:rm",
-    "rename": "containers:rename",
-    "wait": "containers:wait",
-    "ps": "containers:ps",
-    "port": "containers:port",
-    "logs": "containers:logs",
-    "attach": "streams:attach",
-    "exec": "streams:exec_",
-    "inspect": "inspect:inspect",
-    "images": "images:ls",
-    "rmi": "images:rm",
-    "image": "images:image",
-    "network": "networks:network",
-    "bridge": "bridges:bridge",
-    "link": "links:link",
-    "publish": "links:publish",
-    "unpublish": "links:unpublish",
-    "plan": "system:plan",
-    "reconcile": "system:reconcile",
-    "gc": "system:gc",
-    "teardown": "system:teardown",
-    "blame": "system:blame",
-    "journal": "system:journal",
-    "explain": "system:explain",
-    "doctor": "system:doctor",
-    "events": "system:events",
-    "version": "system:version",
-    "info": "system:info",
-    "completion": "system:completion",
-    "daemon": "daemon:daemon",
+    "Containers": {
+        "run": ("run:run", "Make a container and start it."),
+        "create": ("run:create", "Make a container and do not start it."),
+        "start": ("containers:start", "Start containers."),
+        "stop": ("containers:stop", "Stop containers."),
+        "kill": ("containers:kill", "Send a signal, SIGKILL unless told otherwise."),
+        "restart": ("containers:restart", "Stop containers and start them again."),
+        "rm": ("containers:rm", "Remove containers."),
+        "rename": ("containers:rename", "Give a container another name."),
+        "wait": ("containers:wait", "Wait until containers have ended; print their exit codes."),
+        "ps": ("containers:ps", "List containers."),
+        "port": ("containers:port", "List where a container's ports are published."),
+        "logs": ("containers:logs", "Print what a container has written."),
+        "attach": ("streams:attach", "Join a running container's streams; ctrl-p ctrl-q leaves again."),
+        "exec": ("streams:exec_", "Run one more process in a container."),
+        "inspect": ("inspect:inspect", "Show containers, networks or images in full."),
+    },
+    "Images": {
+        "images": ("images:ls", "List images."),
+        "rmi": ("images:rm", "Remove images."),
+        "image": ("images:image", "Images that containers start from."),
+    },
+    "Networks": {
+        "network": ("networks:network", "Networks on this host."),
+        "bridge": ("bridges:bridge", "Bridges, each with the network on it."),
+        "link": ("links:link", "Links: leave for one container to reach another's exposed ports."),
+        "publish": ("links:publish", "Publish ports of a container, running or not."),
+        "unpublish": ("links:unpublish", "Take published ports back; connections through them end."),
+    },
+    "The whole": {
+        "plan": ("system:plan", "Show what a reconcile would change now."),
+        "reconcile": ("system:reconcile", "Make the kernel match what was asked for; what is not netkit's is not touched."),
+        "gc": ("system:gc", "Make the kernel match what was asked for; what is not netkit's is not touched."),
+        "teardown": ("system:teardown", "Remove every container and network, and all that netkit made on this host."),
+        "blame": ("system:blame", "Say which verb, when and by whom asked for a rule, an address, a link or a port."),
+        "journal": ("system:journal", "List the latest changes, newest first."),
+        "explain": ("system:explain", "Say whether a packet arrives, and which rule decides."),
+        "doctor": ("system:doctor", "Look for what is missing or mixed on this host, with mends."),
+        "events": ("system:events", "Print what happens, as it happens."),
+    },
+    "The program": {
+        "daemon": ("daemon:daemon", "Run a daemon in the foreground; its host is the network namespace it is started in."),
+        "version": ("system:version", "Print the client's and the daemon's versions."),
+        "info": ("system:info", "Print what the daemon says of itself and its host."),
+        "completion": ("system:completion", "Print a completion script; for bash: eval '$(netkit completion bash)'."),
+    },
 }
 
 
-@click.group(cls=Lazy, table=_COMMANDS, context_settings={"help_option_names": ["--help"]})
+@click.group(cls=Lazy, sections=_COMMANDS, context_settings={"help_option_names": ["--help"]})
 @click.version_option(__version__, prog_name="netkit")
 @click.option("--host", "-H", default="", metavar="URL", help="The daemon's socket (or NETKIT_HOST).")
 def cli(host: str) -> None:

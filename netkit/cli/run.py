@@ -3,9 +3,10 @@
 netkit run -d --network br0 --link db:db -p 8080:80 box httpd -f
 """
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,27 +91,42 @@ def run(door: Door, detach: bool, detach_keys: str, **given: Any) -> None:
     if detach and given["remove"] and given["restart"] != "no":
         raise SpecError("--rm and --restart exclude each other", hint="give one of them")
     try:
-        made = _create(door, given, attached=not detach)
-        if detach:
-            door.client.post(f"/containers/{made['Id']}/start")
-            door.said(made["Id"], made)
-            return
-        from netkit.cli.streams import follow
+        made = _create(door, given, attached=not detach, start=True)
+        with _taken_back(door, made["Id"], given["cidfile"]):
+            if detach:
+                door.client.post(f"/containers/{made['Id']}/start")
+                door.said(made["Id"], made)
+                return
+            from netkit.cli.streams import follow
 
-        stdin, removed = given["interactive"], given["remove"]
-        code = follow(door, made["Id"], stdin=stdin, detach_keys=detach_keys, removed=removed)
+            stdin, removed = given["interactive"], given["remove"]
+            code = follow(door, made["Id"], stdin=stdin, detach_keys=detach_keys, removed=removed)
     except NetkitError as err:
         told(err)
         raise click.exceptions.Exit(_code_of(err)) from err
     raise click.exceptions.Exit(code)
 
 
-def _create(door: Door, given: dict[str, Any], *, attached: bool) -> Any:
+@contextlib.contextmanager
+def _taken_back(door: Door, made: str, cidfile: str) -> Iterator[None]:
+    """A container that could not be started is not left behind: an error changes nothing."""
+    try:
+        yield
+    except NetkitError:
+        with contextlib.suppress(NetkitError):
+            if not door.client.get(f"/containers/{made}/json")["State"]["Running"]:
+                door.client.delete(f"/containers/{made}")
+                if cidfile:
+                    Path(cidfile).unlink(missing_ok=True)
+        raise
+
+
+def _create(door: Door, given: dict[str, Any], *, attached: bool, start: bool = False) -> Any:
     body = create_body(given, attached=attached)
     name = parse_name(given["name"], "container") if given["name"] else ""
     if given["cidfile"] and Path(given["cidfile"]).exists():
         raise SpecError(f"{given['cidfile']} exists already", hint="remove it, or name another")
-    made = door.change("POST", "/containers/create", body, name=name)
+    made = door.change("POST", "/containers/create", body, name=name, start=start and door.dry_run)
     if given["cidfile"]:
         Path(given["cidfile"]).write_text(made["Id"])
     return made

@@ -101,7 +101,9 @@ def _loop(block: Block, scope: Scope) -> Iterator[str]:
     pairs = sorted(found.items()) if isinstance(found, dict) else list(enumerate(found or ()))
     for key, value in pairs:
         values = (key, value) if len(names) == 2 else (value,)
-        yield from _render(block.inside, Scope(value, {**scope.names, **dict(zip(names, values, strict=False))}))
+        yield from _render(
+            block.inside, Scope(value, {**scope.names, **dict(zip(names, values, strict=False))})
+        )
     if not pairs:
         yield from _render(block.otherwise, scope)
 

@@ -38,7 +38,7 @@ async def index(call: Call) -> web.Response:
 
 
 async def create(call: Call) -> web.Response:
-    """POST /containers/create?name=."""
+    """POST /containers/create?name=. With dry_run=1&start=1 the plan is that of its start as well."""
     raw = await call.raw_body()
     body = convert(CreateBody, raw)
     platform = call.text("platform")
@@ -48,6 +48,8 @@ async def create(call: Call) -> web.Response:
     request = shapes_create.container(body, image, raw, call.text("name"), _taken(call))
     who = await asyncio.to_thread(users.resolve, image.lowers, request.user or "0")
     request = msgspec.structs.replace(request, uid=who.uid, gid=who.gid, groups=who.groups, home=who.home)
+    if call.dry_run and call.flag("start"):
+        return told(call, await call.run(call.service.plan_run, request, call.caller), empty())
     outcome = await call.change(call.service.create_container, request)
     if call.dry_run:
         return told(call, outcome, empty())
@@ -74,21 +76,24 @@ async def start(call: Call) -> web.Response:
 
 async def stop(call: Call) -> web.Response:
     """POST /containers/X/stop[?t=&signal=]: 304 where it does not run."""
-    _no_dry_run(call)
+    if call.dry_run:
+        return told(call, await call.run(call.service.plan_stop, call.ref, call.caller), empty())
     stopped = await call.service.stop(call.ref, _grace(call), call.text("signal"), call.caller)
     return empty(204 if stopped else 304)
 
 
 async def restart(call: Call) -> web.Response:
     """POST /containers/X/restart[?t=&signal=]."""
-    _no_dry_run(call)
+    if call.dry_run:
+        return told(call, await call.run(call.service.plan_restart, call.ref, call.caller), empty())
     await call.service.restart(call.ref, _grace(call), call.text("signal"), call.caller)
     return empty()
 
 
 async def kill(call: Call) -> web.Response:
     """POST /containers/X/kill[?signal=]."""
-    _no_dry_run(call)
+    if call.dry_run:
+        return told(call, await call.run(call.service.plan_stop, call.ref, call.caller), empty())
     await call.service.kill(call.ref, call.text("signal"), call.caller)
     return empty()
 

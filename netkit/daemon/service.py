@@ -224,6 +224,31 @@ class Service:
             event=("container", "create"),
         )
 
+    def plan_run(self, request: ContainerRequest, caller: Caller) -> Outcome:
+        """What creating and starting a container would do."""
+        new_id, time = secrets.token_hex(32), now()
+        host = self.host(wanted=frozenset((p.protocol, p.host_port) for p in request.publish))
+
+        def edit(intent: Intent) -> tuple[Intent, Container]:
+            intent, made = containers.create(intent, request, new_id=new_id, now=time, random_name="new")
+            return containers.start(intent, made.id, host)
+
+        return self._change(edit, caller, True, host)
+
+    def plan_stop(self, ref: str, caller: Caller) -> Outcome:
+        """What the end of a container would do."""
+        return self._change(lambda intent: containers.stop(intent, ref, containers.Ending()), caller, True)
+
+    def plan_restart(self, ref: str, caller: Caller) -> Outcome:
+        """What the end of a container and another start would do together."""
+        host = self.host(wanted=frozenset())
+
+        def edit(intent: Intent) -> tuple[Intent, Container]:
+            intent, _ = containers.stop(intent, ref, containers.Ending())
+            return containers.start(intent, ref, host)
+
+        return self._change(edit, caller, True, host)
+
     def start(self, ref: str, caller: Caller, dry_run: bool = False, again: bool = False) -> Outcome:
         """Wire and start a container. The outcome has no subject when it runs already.
 

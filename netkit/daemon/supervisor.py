@@ -164,7 +164,10 @@ class Supervisor:
             return  # removed by force, which ended it and settled it in one
         except NetkitError as err:
             log.error("container %s ended and could not be settled: %s", container.name, err)
-            return
+            settled = self._service.intent.containers.get(container_id, container)
+            if settled.running:
+                return  # not even the intent could be saved
+            container = settled  # a reconcile goes on with what it had
         lasted = time.monotonic() - self._began.get(container_id, 0.0) >= _LASTED_S
         if container.id not in self._service.intent.containers:
             self.removed(container)

@@ -218,6 +218,7 @@ def _accounted(
         err.undone, err.left = tuple(undone), tuple(left)
         return err
     failed = missing[0].describe() if missing else ""
+    failed = (isinstance(err, ApplyError) and err.operation) or failed
     message = f"{failed}: {err.message}" if failed else err.message
     wrapped = ApplyError(message, operation=failed, undone=undone, left=left, hint=err.hint)
     wrapped.status, wrapped.exit_code = err.status, err.exit_code

@@ -48,4 +48,4 @@ class Failpoint:
             return
         if self._action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise ApplyError(f"fail point at {operation}", hint="NETKIT_FAILPOINT is set")
+        raise ApplyError("fail point", operation=operation, hint="NETKIT_FAILPOINT is set")

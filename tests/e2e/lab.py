@@ -16,6 +16,8 @@ import time
 import uuid
 from pathlib import Path
 
+from tests.conftest import MADE
+
 NETKIT = str(Path(sys.executable).parent / "netkit")
 UPLINK, OUTSIDE = "198.51.100.1", "198.51.100.2"
 
@@ -26,6 +28,7 @@ class Space:
     def __init__(self, name):
         self.name = f"nkt-{name}-{uuid.uuid4().hex[:8]}"
         self.path = f"/run/netns/{self.name}"
+        MADE.append(self.path)
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         self.sh("ip link set lo up")
 
@@ -61,6 +64,7 @@ class Lab:
     def __init__(self, folder=None):
         # A unix socket's path has 108 bytes: pytest's own folders are too deep for it.
         self.folder = Path(folder or tempfile.mkdtemp(prefix="nkt-"))
+        MADE.append(str(self.folder))
         self.host, self.outside = Space("host"), Space("out")
         self.host.sh(
             f"ip link add up0 type veth peer name eth0 netns {self.outside.name} && ip link set up0 up"

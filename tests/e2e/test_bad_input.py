@@ -3,17 +3,8 @@
 Each row is a command line, its exit code, and words that its message and its hint must have.
 """
 
-import http.client
-import json
-import os
-import socket
-import subprocess
-import time
-
 import pytest
 
-from netkit.testing.images import busybox_tar
-from tests.e2e.lab import NETKIT, Lab
 from tests.e2e.probes import idle
 
 SPEC, NOT_FOUND, CONFLICT, FORBIDDEN, UNSUPPORTED, UNREACHABLE = 2, 4, 5, 6, 9, 11
@@ -41,7 +32,9 @@ def everything(lab):
 @pytest.fixture(scope="module")
 def busy(lab):
     """Networks and containers to clash with: all that the rows name."""
-    lab.host.sh("ip link add wan type veth peer name wan1 && ip address add 10.77.0.1/24 dev wan && ip link set wan up")
+    lab.host.sh(
+        "ip link add wan type veth peer name wan1 && ip address add 10.77.0.1/24 dev wan && ip link set wan up"
+    )
     lab.netkit("network", "create", "--subnet", "10.66.0.0/24", "--ip-range", "10.66.0.64/26", "lan")
     lab.netkit("network", "create", "--subnet", "10.67.0.0/29", "tiny")
     lab.netkit("network", "create", "--no-icc", "lone")
@@ -51,7 +44,7 @@ def busy(lab):
     for number in range(5):
         idle(lab, f"full{number}", "--network", "tiny")
     with lab.host.listening(9999, "mine"):
-        yield lab, everything(lab)
+        yield lab, everything(lab), [in_kernel(lab), in_state(lab)]
     lab.netkit("rm", "-f", "web", "far", "asleep", *(f"full{number}" for number in range(5)))
     lab.netkit("network", "rm", "lan", "tiny", "lone")
     lab.host.sh("ip link del wan")
@@ -247,14 +240,17 @@ ROWS = NETWORKS + CONTAINERS + WORDS
     ("argv", "code", "message", "hint"), ROWS, ids=[" ".join(row[0])[:70].replace("/", "|") for row in ROWS]
 )
 def test_a_mistake_is_told_with_its_mend(busy, argv, code, message, hint):
-    lab, (kernel, _, folders, _) = busy
-    check(lab, argv, code, message, hint)
-    assert in_kernel(lab) == kernel
-    assert in_state(lab) == folders
+    lab, _, before = busy
+    try:
+        check(lab, argv, code, message, hint)
+        now = [in_kernel(lab), in_state(lab)]
+        assert now == before
+    finally:
+        before[:] = [in_kernel(lab), in_state(lab)]
 
 
 def test_and_nothing_has_changed(busy):
-    lab, before = busy
+    lab, before, _ = busy
     names = {row["Names"][0] for row in lab.json("ps", "-a", "--json")}
     assert names == {"/web", "/far", "/asleep", *(f"/full{number}" for number in range(5))}
     assert everything(lab) == before

@@ -1,6 +1,6 @@
 """What goes wrong around the daemon: operations that fail, kills, lost namespaces, a damaged or full disk."""
 
-import itertools
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,14 +19,16 @@ __all__ = ["lab"]  # the fixture
 def fail_at_each_operation(lab, verb, caller):
     """Let each operation of `verb` fail in turn: what was done is taken back, and told."""
     before, intent = snapshot(lab), _intent(lab)
-    for number in itertools.count(1):
+    number = 0
+    while True:
+        number += 1
         lab.stop()
         start(lab, f"fail:{number}@{caller}")
         answer = lab.netkit(*verb, check=False)
         if answer.returncode == 0:
             return number - 1
         assert answer.returncode == 7, answer.stderr
-        assert "fail point at" in answer.stderr
+        assert ": fail point\n" in answer.stderr
         assert answer.stderr.count("undone: ") == number, answer.stderr
         assert difference(lab, before) == "", f"{caller} failed at operation {number}"
         assert _intent(lab) == intent
@@ -202,14 +204,12 @@ def test_a_full_disk_is_told_and_nothing_is_changed(small_lab):
     before, networks = snapshot(lab), lab.out("network", "ls", "--json")
     ballast = lab.state / "ballast"
     with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            while file.write(b"\0" * 4096):
+                pass
     for verb in (("network", "create", "more"), ("network", "rm", "n7"), ("run", "-d", "box", "sleep", "9")):
         answer = lab.netkit(*verb, check=False)
-        assert answer.returncode == 7, answer.stderr
+        assert answer.returncode == (125 if verb[0] == "run" else 7), answer.stderr
         assert "could not be written" in answer.stderr
         assert "make room" in answer.stderr
     assert difference(lab, before) == ""

@@ -107,12 +107,16 @@ def test_logs_in_all_their_ways(lab):
 
 
 def test_logs_follow_to_the_end(lab):
-    lab.netkit("run", "-d", "--name", "slow", "box", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done")
+    lab.netkit(
+        "run", "-d", "--name", "slow", "box", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.3; done"
+    )
     assert lab.out("logs", "-f", "slow") == "1\n2\n3"
 
 
 def test_listing_filters_and_ports(lab):
-    lab.netkit("run", "-d", "--name", "on", "-p", "127.0.0.1:8070:80", "-p", "8071:81/udp", "box", "sleep", "99")
+    lab.netkit(
+        "run", "-d", "--name", "on", "-p", "127.0.0.1:8070:80", "-p", "8071:81/udp", "box", "sleep", "99"
+    )
     lab.netkit("create", "--name", "off", "box", "true")
     assert set(lab.out("ps", "-q").split()) == {lab.inspect("on")["Id"][:12]}
     assert len(lab.out("ps", "-aq").split()) == 2
@@ -122,7 +126,9 @@ def test_listing_filters_and_ports(lab):
     assert lab.out("port", "on", "80") == "127.0.0.1:8070"
     assert "127.0.0.1:8070->80/tcp" in lab.out("ps")
     assert lab.netkit("ps", "-f", "colour=red", check=False).returncode == 2
-    assert lab.out("inspect", "-f", "{{.State.Status}} {{json .Config.Cmd}}", "on") == 'running ["sleep", "99"]'
+    assert (
+        lab.out("inspect", "-f", "{{.State.Status}} {{json .Config.Cmd}}", "on") == 'running ["sleep", "99"]'
+    )
 
 
 def test_images_in_use_stay(lab, box_tar, tmp_path):
@@ -142,7 +148,9 @@ def test_images_in_use_stay(lab, box_tar, tmp_path):
 
 
 def test_on_failure_counts_its_attempts(lab):
-    lab.netkit("run", "-d", "--name", "frail", "--restart", "on-failure:2", "box", "sh", "-c", "echo try; exit 1")
+    lab.netkit(
+        "run", "-d", "--name", "frail", "--restart", "on-failure:2", "box", "sh", "-c", "echo try; exit 1"
+    )
     assert eventually(lambda: lab.inspect("frail")["RestartCount"] == 2)
     lab.netkit("start", "frail")
     assert eventually(lambda: lab.out("logs", "frail").count("try") == 6)
@@ -160,7 +168,9 @@ def test_on_failure_leaves_a_success_alone(lab):
 
 
 def test_always_comes_back_and_stop_is_heeded(lab):
-    lab.netkit("run", "-d", "--name", "steady", "--restart", "always", "box", "sh", "-c", "echo up; sleep 0.2")
+    lab.netkit(
+        "run", "-d", "--name", "steady", "--restart", "always", "box", "sh", "-c", "echo up; sleep 0.2"
+    )
     assert eventually(lambda: lab.out("logs", "steady").count("up") >= 2)
     assert eventually(lambda: state(lab, "steady")["Status"] == "restarting")
     assert "steady" in lab.out("ps")

@@ -156,7 +156,9 @@ def test_exec_has_its_own_code_streams_user_folder_and_variables(rest):
     assert (done.stderr, done.returncode) == ("err\n", 5)
 
 
-@pytest.mark.parametrize(("argv", "code"), [(["nothere"], 127), (["/etc"], 126), (["sh", "-c", "kill -9 $$"], 137)])
+@pytest.mark.parametrize(
+    ("argv", "code"), [(["nothere"], 127), (["/etc"], 126), (["sh", "-c", "kill -9 $$"], 137)]
+)
 def test_exec_ends_as_docker_exec_does(rest, argv, code):
     assert rest.netkit("exec", "rest", *argv, check=False).returncode == code
 
@@ -232,7 +234,9 @@ def test_signals_go_to_the_process_in_the_foreground(lab):
 
 def test_a_container_linked_at_the_start_knows_its_target(rest):
     rest.netkit("run", "-d", "--name", "store", "--expose", "80", "-e", "KEY=v", "box", "sleep", "1000")
-    shown = rest.out("run", "--rm", "--name", "shop", "--link", "store:st", "box", "sh", "-c", "env; cat /etc/hosts")
+    shown = rest.out(
+        "run", "--rm", "--name", "shop", "--link", "store:st", "box", "sh", "-c", "env; cat /etc/hosts"
+    )
     assert f"ST_PORT_80_TCP_ADDR={rest.address('store')}" in shown
     assert "ST_NAME=/shop/st" in shown
     assert "ST_ENV_KEY=v" in shown
