@@ -305,6 +305,23 @@ def waiting(text: str) -> Iterator[None]:
         teller.join()
 
 
+def containers(count: int = -1) -> Callable[[Any], Any]:
+    """The argument `name`, or `names` for any number; a shell completes them."""
+
+    def known(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        # Never start a daemon because somebody pressed the tab key.
+        os.environ["NETKIT_AUTOSTART"] = "0"
+        with contextlib.suppress(NetkitError, OSError):
+            found = Client(ctx.params.get("host") or "").get("/containers/json", all=True)
+            names = (name.removeprefix("/") for row in found for name in row["Names"])
+            return sorted(name for name in names if name.startswith(incomplete))
+        return []
+
+    name = "name" if count == 1 else "names"
+    metavar = "CONTAINER" if count == 1 else "CONTAINER..."
+    return click.argument(name, nargs=count, required=True, shell_complete=known, metavar=metavar)
+
+
 def mapping(pairs: Iterable[str], what: str) -> dict[str, str]:
     """`key=value` words as a mapping. Raises a usage error."""
     found = {}

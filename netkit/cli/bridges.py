@@ -18,7 +18,7 @@ def bridge() -> None:
     """Bridges, each with the network on it."""
 
 
-@verb("add", changes=True)
+@verb("add", changes=True, quiet=True)
 @click.argument("name")
 @click.option("--address", default="", metavar="CIDR", help="The bridge's own; a free subnet without it.")
 @click.option("--fixed-cidr", default="", metavar="CIDR", help="Where containers' addresses come from.")
@@ -42,7 +42,7 @@ def add(door: Door, name: str, **given: Any) -> None:
         "Adopt": given["adopt"],
     }
     answer = door.change("POST", "/netkit/bridges", body)
-    door.said(f"{answer['Name']} {answer['Address']}", answer)
+    door.said(answer["Name"] if door.quiet else f"{answer['Name']} {answer['Address']}", answer)
 
 
 @verb("ls", quiet=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from netkit.cli.base import Door, age, each, verb
-from netkit.errors import SpecError
+from netkit.cli.base import Door, age, containers, each, verb
+from netkit.errors import NotFound, SpecError
 
 
 @verb("start", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@containers()
 @click.option("--attach", "-a", is_flag=True, help="Follow its output.")
 @click.option("--interactive", "-i", is_flag=True, help="Give it stdin.")
 def start(door: Door, names: tuple[str, ...], attach: bool, interactive: bool) -> None:
@@ -25,20 +25,25 @@ def start(door: Door, names: tuple[str, ...], attach: bool, interactive: bool) -
         if len(names) != 1:
             raise SpecError("only one container can be attached to", hint="start the others without -a")
         raise click.exceptions.Exit(follow(door, names[0], stdin=interactive))
-    each(door, names, lambda name: door.change("POST", f"/containers/{name}/start"))
+    each(door, names, lambda name: door.change("POST", f"/containers/{name}/start"), "starting")
 
 
 @verb("stop", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@containers()
 @click.option("--time", "-t", "seconds", type=int, default=None, help="Seconds before it is killed.")
 @click.option("--signal", "-s", default="")
 def stop(door: Door, names: tuple[str, ...], seconds: int | None, signal: str) -> None:
     """Stop containers."""
-    each(door, names, lambda n: door.change("POST", f"/containers/{n}/stop", t=_text(seconds), signal=signal))
+    each(
+        door,
+        names,
+        lambda n: door.change("POST", f"/containers/{n}/stop", t=_text(seconds), signal=signal),
+        "stopping",
+    )
 
 
 @verb("restart", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@containers()
 @click.option("--time", "-t", "seconds", type=int, default=None)
 @click.option("--signal", "-s", default="")
 def restart(door: Door, names: tuple[str, ...], seconds: int | None, signal: str) -> None:
@@ -47,11 +52,12 @@ def restart(door: Door, names: tuple[str, ...], seconds: int | None, signal: str
         door,
         names,
         lambda n: door.change("POST", f"/containers/{n}/restart", t=_text(seconds), signal=signal),
+        "restarting",
     )
 
 
 @verb("kill", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@containers()
 @click.option("--signal", "-s", default="")
 def kill(door: Door, names: tuple[str, ...], signal: str) -> None:
     """Send a signal, SIGKILL unless told otherwise."""
@@ -59,16 +65,21 @@ def kill(door: Door, names: tuple[str, ...], signal: str) -> None:
 
 
 @verb("rm", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@containers()
 @click.option("--force", "-f", is_flag=True, help="Kill it where it runs.")
 @click.option("--volumes", "-v", is_flag=True, help="Accepted for Docker's sake.")
 def rm(door: Door, names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers."""
-    each(door, names, lambda name: door.change("DELETE", f"/containers/{name}", force=force, v=volumes))
+    each(
+        door,
+        names,
+        lambda name: door.change("DELETE", f"/containers/{name}", force=force, v=volumes),
+        "removing",
+    )
 
 
 @verb("rename", changes=True)
-@click.argument("name")
+@containers(1)
 @click.argument("new_name")
 def rename(door: Door, name: str, new_name: str) -> None:
     """Give a container another name."""
@@ -76,11 +87,12 @@ def rename(door: Door, name: str, new_name: str) -> None:
 
 
 @verb("wait")
-@click.argument("names", nargs=-1, required=True)
+@containers()
 def wait(door: Door, names: tuple[str, ...]) -> None:
     """Wait until containers have ended; print their exit codes."""
     for name in names:
-        door.said(str(door.client.post(f"/containers/{name}/wait")["StatusCode"]))
+        ended = door.client.post(f"/containers/{name}/wait")
+        door.said(str(ended["StatusCode"]), ended)
 
 
 @verb("ps", quiet=True)
@@ -106,14 +118,14 @@ def ps(door: Door, everything: bool, no_trunc: bool, filters: tuple[str, ...], l
 
 
 @verb("port")
-@click.argument("name")
+@containers(1)
 @click.argument("port", default="")
 def port(door: Door, name: str, port: str) -> None:
     """List where a container's ports are published."""
     ports = door.client.get(f"/containers/{name}/json")["NetworkSettings"]["Ports"] or {}
     wanted = port if "/" in port or not port else f"{port}/tcp"
     if wanted and not ports.get(wanted):
-        raise SpecError(f"container {name} does not publish {wanted}", hint=f"netkit port {name}")
+        raise NotFound(f"container {name} does not publish {wanted}", hint=f"netkit port {name}")
     if door.as_json:
         door.json(ports)
         return
@@ -124,7 +136,7 @@ def port(door: Door, name: str, port: str) -> None:
 
 
 @verb("logs")
-@click.argument("name")
+@containers(1)
 @click.option("--follow", "-f", is_flag=True)
 @click.option("--timestamps", "-t", is_flag=True)
 @click.option("--tail", "-n", default="all", show_default=True)

@@ -37,7 +37,10 @@ def switch(name: str, default: bool, text: str) -> Callable[[Decorated], Decorat
 @click.option("--log-level", type=_LEVELS, default="info", show_default=True)
 @click.option("--iptables-variant", "variant", type=click.Choice(["auto", "nft", "legacy"]), default="auto")
 def daemon(hosts: tuple[str, ...], **given: Any) -> None:
-    """Run a daemon in the foreground; its host is the network namespace it is started in."""
+    """Run a daemon in the foreground.
+
+    Its host is the network namespace it is started in.
+    """
     import os
 
     from netkit.daemon.main import serve

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import click
 
 from netkit.cli.base import Door, Lazy, age, each, verb
+from netkit.cli.inspect import show, with_template
 from netkit.errors import ApplyError, NotFound
 
 
@@ -78,19 +79,20 @@ def ls(door: Door) -> None:
     door.rows(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows, found)
 
 
-@verb("rm", changes=False)
+@verb("rm", changes=True)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--force", "-f", is_flag=True)
 def rm(door: Door, names: tuple[str, ...], force: bool) -> None:
     """Remove images."""
-    each(door, names, lambda name: door.client.delete(f"/images/{name}", force=force))
+    each(door, names, lambda name: door.change("DELETE", f"/images/{name}", force=force))
 
 
 @verb("inspect")
 @click.argument("names", nargs=-1, required=True)
-def inspect(door: Door, names: tuple[str, ...]) -> None:
+@with_template
+def inspect(door: Door, names: tuple[str, ...], template: str) -> None:
     """Show images in full."""
-    door.json([door.client.get(f"/images/{name}/json") for name in names])
+    show(door, names, template, ["image"])
 
 
 def _split(tag: str) -> tuple[str, str]:

@@ -43,20 +43,26 @@ _COMMANDS = {
     },
     "The whole": {
         "plan": ("system:plan", "Show what a reconcile would change now."),
-        "reconcile": ("system:reconcile", "Make the kernel match what was asked for; what is not netkit's is not touched."),
-        "gc": ("system:gc", "Make the kernel match what was asked for; what is not netkit's is not touched."),
-        "teardown": ("system:teardown", "Remove every container and network, and all that netkit made on this host."),
-        "blame": ("system:blame", "Say which verb, when and by whom asked for a rule, an address, a link or a port."),
+        "reconcile": (
+            "system:reconcile",
+            "Mend whatever differs from what was asked for.",
+        ),
+        "gc": (
+            "system:gc",
+            "Mend whatever differs from what was asked for.",
+        ),
+        "teardown": ("system:teardown", "Remove every container and network, and all that netkit made."),
+        "blame": ("system:blame", "Say which verb, when and by whom, asked for something in the kernel."),
         "journal": ("system:journal", "List the latest changes, newest first."),
         "explain": ("system:explain", "Say whether a packet arrives, and which rule decides."),
-        "doctor": ("system:doctor", "Look for what is missing or mixed on this host, with mends."),
+        "doctor": ("system:doctor", "Look for what is missing or mixed on this host."),
         "events": ("system:events", "Print what happens, as it happens."),
     },
     "The program": {
-        "daemon": ("daemon:daemon", "Run a daemon in the foreground; its host is the network namespace it is started in."),
+        "daemon": ("daemon:daemon", "Run a daemon in the foreground."),
         "version": ("system:version", "Print the client's and the daemon's versions."),
         "info": ("system:info", "Print what the daemon says of itself and its host."),
-        "completion": ("system:completion", "Print a completion script; for bash: eval '$(netkit completion bash)'."),
+        "completion": ("system:completion", "Print a completion script for a shell."),
     },
 }
 

@@ -9,6 +9,7 @@ import click
 
 from netkit.cli.base import Door, Lazy, each, mapping, verb
 from netkit.cli.daemon import switch
+from netkit.cli.inspect import show, with_template
 from netkit.cli.wishes import endpoint_body
 from netkit.model.spec import parse_address, parse_mac, parse_subnet
 
@@ -22,7 +23,7 @@ def network() -> None:
     """Networks on this host."""
 
 
-@verb("create", changes=True)
+@verb("create", changes=True, quiet=True)
 @click.argument("name")
 @click.option("--driver", "-d", default="bridge", show_default=True)
 @click.option("--subnet", default="", metavar="CIDR")
@@ -82,9 +83,10 @@ def ls(door: Door, no_trunc: bool, filters: tuple[str, ...]) -> None:
 
 @verb("inspect")
 @click.argument("names", nargs=-1, required=True)
-def inspect(door: Door, names: tuple[str, ...]) -> None:
+@with_template
+def inspect(door: Door, names: tuple[str, ...], template: str) -> None:
     """Show networks in full."""
-    door.json([door.client.get(f"/networks/{name}") for name in names])
+    show(door, names, template, ["network"])
 
 
 @verb("rm", changes=True)

@@ -71,7 +71,7 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@verb("create", changes=True, context_settings=_WORDS)
+@verb("create", changes=True, quiet=True, context_settings=_WORDS)
 @shared
 def create(door: Door, **given: Any) -> None:
     """Make a container and do not start it."""

@@ -21,8 +21,8 @@ from typing import Any
 
 import click
 
-from netkit.cli.base import Door, verb
-from netkit.errors import NetkitError, SpecError
+from netkit.cli.base import Door, containers, verb
+from netkit.errors import Conflict, NetkitError
 from netkit.exchange import Response
 
 _CHUNK = 65536
@@ -30,14 +30,14 @@ _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal
 
 
 @verb("attach")
-@click.argument("name")
+@containers(1)
 @click.option("--no-stdin", is_flag=True)
 @click.option("--detach-keys", default="")
 def attach(door: Door, name: str, no_stdin: bool, detach_keys: str) -> None:
     """Join a running container's streams; ctrl-p ctrl-q leaves again."""
     container = door.client.get(f"/containers/{name}/json")
     if not container["State"]["Running"]:
-        raise SpecError(f"container {name} is not running", hint=f"netkit start -a {name}")
+        raise Conflict(f"container {name} is not running", hint=f"netkit start -a {name}")
     stdin = container["Config"]["OpenStdin"] and not no_stdin
     sock = _attached(door, container["Id"], stdin, detach_keys)
     with _signals(door, container["Id"], proxy=not container["Config"]["Tty"]):
@@ -54,7 +54,7 @@ def attach(door: Door, name: str, no_stdin: bool, detach_keys: str) -> None:
 @click.option("--workdir", "-w", default="")
 @click.option("--env", "-e", multiple=True, metavar="KEY=VALUE")
 @click.option("--privileged", is_flag=True)
-@click.argument("name")
+@containers(1)
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(door: Door, name: str, argv: tuple[str, ...], **given: Any) -> None:
     """Run one more process in a container."""

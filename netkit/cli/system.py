@@ -25,7 +25,10 @@ def plan(door: Door, exit_code: bool) -> None:
 
 
 def _reconcile(door: Door) -> None:
-    """Make the kernel match what was asked for; what is not netkit's is not touched."""
+    """Mend whatever differs from what was asked for.
+
+    What is not netkit's is not touched.
+    """
     door.plan(door.change("POST", "/netkit/reconcile"))
 
 
@@ -35,7 +38,7 @@ gc = verb("gc", changes=True)(_reconcile)
 
 @verb("teardown", changes=True)
 def teardown(door: Door) -> None:
-    """Remove every container and network, and all that netkit made on this host."""
+    """Remove every container and network, and all that netkit made."""
     answer = door.change("POST", "/netkit/teardown")
     door.said(f"{len(answer['Operations'])} things removed", answer)
 
@@ -43,7 +46,7 @@ def teardown(door: Door) -> None:
 @verb("blame")
 @click.argument("what", metavar="RULE|ADDRESS|LINK|PORT")
 def blame(door: Door, what: str) -> None:
-    """Say which verb, when and by whom asked for a rule, an address, a link or a port."""
+    """Say which verb, when and by whom, asked for something in the kernel."""
     found = door.client.get("/netkit/blame", what=what)
     rows = ((row["Time"][:19], row["User"], row["Verb"], row["Owner"], row["Resource"]) for row in found)
     door.rows(("TIME", "USER", "VERB", "OWNER", "RESOURCE"), rows, found)
@@ -84,7 +87,7 @@ def explain(door: Door, source: str, target: str, port: int, protocol: str | Non
 
 @verb("doctor")
 def doctor(door: Door) -> None:
-    """Look for what is missing or mixed on this host, with mends. Ends with 1 on an error."""
+    """Look for what is missing or mixed on this host. Ends with 1 on an error."""
     found = door.client.get("/netkit/doctor")
     door.rows(("", "WHAT", "MEND"), ((row["Severity"], row["What"], row["Mend"]) for row in found), found)
     if any(row["Severity"] == "error" for row in found):
@@ -130,7 +133,10 @@ def info(door: Door) -> None:
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a completion script; for bash: eval "$(netkit completion bash)"."""
+    """Print a completion script for a shell.
+
+    For bash: eval "$(netkit completion bash)".
+    """
     from click.shell_completion import get_completion_class
 
     from netkit.cli.main import cli

@@ -98,12 +98,13 @@ def _loop(block: Block, scope: Scope) -> Iterator[str]:
         raise SpecError("{{range}} of nothing", hint=_HINT)
     names = [name.strip() for name in (match["names"] or "").split(",") if name]
     found = evaluate(match["source"], scope)
+    if not isinstance(found, dict | list | None):
+        raise SpecError(f"{{{{range {block.words}}}}} is over one thing, not many", hint=_HINT)
     pairs = sorted(found.items()) if isinstance(found, dict) else list(enumerate(found or ()))
     for key, value in pairs:
         values = (key, value) if len(names) == 2 else (value,)
-        yield from _render(
-            block.inside, Scope(value, {**scope.names, **dict(zip(names, values, strict=False))})
-        )
+        within = {**scope.names, **dict(zip(names, values, strict=False))}
+        yield from _render(block.inside, Scope(value, within))
     if not pairs:
         yield from _render(block.otherwise, scope)
 
@@ -143,7 +144,7 @@ def _operand(words: list[str], scope: Scope, text: str) -> tuple[Any, list[str]]
             value, rest = _field(value, rest[0]), rest[1:]
         return value, rest
     if first.startswith('"'):
-        return json.loads(first), rest
+        return first[1:-1].replace('\\"', '"'), rest
     if first.lstrip("-").isdigit():
         return int(first), rest
     if first.startswith("."):
@@ -160,7 +161,7 @@ def _field(value: Any, path: str) -> Any:
             from netkit.model.names import nearest
 
             known = nearest(word, value) if isinstance(value, dict) else "it has no fields"
-            raise SpecError(f"there is no {word!r} in {path}", hint=known)
+            raise SpecError(f"there is no {path}", hint=f"{known}; without -f, inspect shows all of it")
         value = value[word]
     return value
 

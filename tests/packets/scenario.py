@@ -15,18 +15,15 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
 from netaddr import IPNetwork
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.packet import Raw
 
 from netkit.core import plan
 from netkit.core import walk as walking
-from netkit.core.admit import container, link, network, ports
 from netkit.core.render import everything, render
 from netkit.core.walk import Packet
 from netkit.core.world import HOST, World
-from netkit.errors import NetkitError
 from netkit.kernel import libc
 from netkit.kernel.ipset import IpSets
 from netkit.kernel.links import LinkDriver
@@ -36,62 +33,14 @@ from netkit.kernel.rtnl import Rtnl
 from netkit.kernel.sysctl import SysctlDriver
 from netkit.kernel.veths import VethDriver
 from netkit.kernel.xtables import XTables
-from netkit.model.request import ContainerRequest, EndpointRequest, NetworkRequest
 from netkit.model.rule import parse_rule
-from netkit.model.spec import Host, Intent, Publish
+from netkit.model.spec import Host
+from netkit.testing.intents import PORTS, opened, random_intent
 
 UPLINK, UPLINK_CIDR, NEIGHBOUR, FAR = "up0", "198.51.100.1/24", "198.51.100.2", "203.0.113.9"
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "icmp": socket.IPPROTO_ICMP}
-PORTS = (80, 81, 5432)
 MAGIC = b"netkit-walk:"
 _NO_PROCESS = {"file", "mount", "process"}
-
-
-def random_intent(dice, host):
-    """Networks of all kinds, containers on one or two of them, links and published ports."""
-    intent = Intent()
-    for number in range(dice.randint(1, 3)):
-        internal = dice.random() < 0.25
-        request = NetworkRequest(
-            name=f"n{number}",
-            bridge=f"nb{number}",
-            subnet=IPNetwork(f"10.{number + 1}.0.0/24"),
-            icc=dice.random() < 0.5,
-            internal=internal,
-            masquerade=dice.random() < 0.8,
-        )
-        intent, _ = network.create(intent, request, host, new_id=f"{number}" * 64, now="t")
-    nets = [net.name for net in intent.networks.values()]
-    for number in range(dice.randint(3, 6)):
-        wanted = dice.sample(nets, dice.randint(1, min(2, len(nets))))
-        exposed = tuple((port, dice.choice(("tcp", "udp"))) for port in dice.sample(PORTS, 2))
-        request = ContainerRequest(
-            image="i", image_id="i", lowers=("/i",), name=f"c{number}", command=("x",), exposed=exposed,
-            endpoints=tuple(EndpointRequest(network=net) for net in wanted), mode=wanted[0],
-        )  # fmt: skip
-        name = f"c{number}"
-        intent, _ = container.create(intent, request, new_id=name * 32, now="t", random_name="r")
-        intent, _ = container.start(intent, name, host)
-    return intent
-
-
-def opened(dice, intent, host):
-    """Links and published ports, as far as they are admitted."""
-    names = [each.name for each in intent.containers.values()]
-    for number in range(dice.randint(1, 4)):
-        with contextlib.suppress(NetkitError):
-            intent, _ = link.add(intent, dice.choice(names), dice.choice(names), f"a{number}")
-    for number in range(dice.randint(1, 4)):
-        ip = dice.choice(("0.0.0.0", "0.0.0.0", "127.0.0.1", "198.51.100.1"))
-        wish = Publish(
-            port=dice.choice(PORTS),
-            protocol=dice.choice(("tcp", "udp")),
-            host_port=8080 + number,
-            host_ip=msgspec.convert(ip, type=type(host.default_ip), dec_hook=lambda kind, text: kind(text)),
-        )
-        with contextlib.suppress(NetkitError):
-            intent, _ = ports.publish(intent, dice.choice(names), (wish,), host)
-    return intent
 
 
 def random_packet(dice, intent, namespaces, number):
