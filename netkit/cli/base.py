@@ -116,7 +116,14 @@ class Command(click.Command):
         return click.command(name, cls=cls, **settings)(function)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._plain(ctx, args))
+        try:
+            return super().parse_args(ctx, self._plain(ctx, args))
+        except click.NoSuchOption as err:
+            import difflib
+
+            known = [name for param in self.params for name in param.opts if name.startswith("--")]
+            close = difflib.get_close_matches(err.option_name, known, n=1)
+            raise click.NoSuchOption(err.option_name, possibilities=close, ctx=ctx) from err
 
     def _plain(self, ctx: click.Context, args: list[str]) -> list[str]:
         """The words with switches as click knows them; those of a container's command are let be."""

@@ -11,6 +11,7 @@ from netkit.kernel.rtnl import Rtnl
 from netkit.model.names import PROTOCOL
 
 _ETHERNET_MTU = 1500
+_DEFAULT = "0.0.0.0/0"
 
 
 class HostNetwork:
@@ -23,9 +24,9 @@ class HostNetwork:
         """(destination in CIDR form, name of the outgoing link), without default routes."""
         names = {link.index: link.name for link in linkinfo.links(self._rtnl)}
         return [
-            (f"{dst}/{route['dst_len']}", names.get(route.get_attr("RTA_OIF"), ""))
+            (route.destination, names.get(route.index, ""))
             for route in linkinfo.routes(self._rtnl)
-            if (dst := route.get_attr("RTA_DST"))
+            if route.destination != _DEFAULT
         ]
 
     def kinds(self) -> dict[str, str]:
@@ -35,9 +36,9 @@ class HostNetwork:
     def uplink_mtu(self) -> int:
         """The MTU of the link that the default route leaves by, in bytes; Ethernet's without one."""
         links = {link.index: link for link in linkinfo.links(self._rtnl)}
-        defaults = [route for route in linkinfo.routes(self._rtnl) if route["dst_len"] == 0]
-        best = min(defaults, key=lambda r: r.get_attr("RTA_PRIORITY") or 0, default=None)
-        link = links.get(best.get_attr("RTA_OIF")) if best is not None else None
+        defaults = [route for route in linkinfo.routes(self._rtnl) if route.destination == _DEFAULT]
+        best = min(defaults, key=lambda r: r.priority, default=None)
+        link = links.get(best.index) if best is not None else None
         return link.mtu if link else _ETHERNET_MTU
 
     def foreign_addresses(self, names: Collection[str] | None) -> dict[str, list[str]]:

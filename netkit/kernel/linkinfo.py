@@ -5,21 +5,22 @@
 """
 
 import struct
-from collections.abc import Iterator
-from typing import Any
 
 import msgspec
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netkit.kernel import rtnl as wire
 from netkit.kernel.attributes import number, pack, split, text
-from netkit.kernel.rtnl import Rtnl, message
+from netkit.kernel.rtnl import Rtnl
 from netkit.model.names import LINK_GROUP, owner_of
 
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
 _INET = 2
 _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
+# family, dst length, src length, tos, table, protocol, scope, type, flags
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK = 18, 20, 27, 29
 _IFLA_INFO_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE = 1, 5, 4
@@ -64,6 +65,16 @@ class InterfaceAddress(msgspec.Struct, frozen=True):
     protocol: int
 
 
+class RouteEntry(msgspec.Struct, frozen=True):
+    """A route: `destination` in CIDR form, `gateway` empty where it is on the link."""
+
+    destination: str
+    gateway: str
+    index: int
+    priority: int
+    protocol: int
+
+
 def find(rtnl: Rtnl, name: str) -> Link | None:
     """The link of that name, or None."""
     wanted = pack(_IFLA_IFNAME, name.encode() + b"\0")
@@ -83,12 +94,27 @@ def addresses(rtnl: Rtnl, index: int = 0) -> list[InterfaceAddress]:
     return [_address(answer) for answer in rtnl.ask_all(wire.RTM_GETADDR, body)]
 
 
-def routes(rtnl: Rtnl) -> Iterator[Any]:
-    """The IPv4 routes of the main table, as pyroute2 parses them."""
-    request = message(rtmsg, wire.RTM_GETROUTE, wire.DUMP, [], family=_INET)
-    for answer in rtnl.dump(request):
-        if answer["table"] == 254 and answer["type"] == 1:
-            yield answer
+def routes(rtnl: Rtnl) -> list[RouteEntry]:
+    """The IPv4 unicast routes of the main table."""
+    body = _RTMSG.pack(_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    answers = (answer for answer in rtnl.ask_all(wire.RTM_GETROUTE, body))
+    return [_route(answer) for answer in answers if (answer[4], answer[7]) == (_RT_TABLE_MAIN, _RTN_UNICAST)]
+
+
+def _route(answer: bytes) -> RouteEntry:
+    _, length, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(answer)
+    found = split(answer[_RTMSG.size :])
+    return RouteEntry(
+        destination=f"{_dotted(found.get(_RTA_DST, bytes(4)))}/{length}",
+        gateway=_dotted(found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else "",
+        index=number(found, _RTA_OIF),
+        priority=number(found, _RTA_PRIORITY),
+        protocol=protocol,
+    )
+
+
+def _dotted(octets: bytes) -> str:
+    return ".".join(str(octet) for octet in octets)
 
 
 def _link(answer: bytes) -> Link:
@@ -116,5 +142,4 @@ def _address(answer: bytes) -> InterfaceAddress:
     _, prefix, _, _, index = _IFADDR.unpack_from(answer)
     found = split(answer[_IFADDR.size :])
     octets = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, bytes(4))
-    cidr = ".".join(str(octet) for octet in octets) + f"/{prefix}"
-    return InterfaceAddress(index, cidr, number(found, _IFA_PROTO))
+    return InterfaceAddress(index, f"{_dotted(octets)}/{prefix}", number(found, _IFA_PROTO))

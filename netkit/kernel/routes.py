@@ -85,14 +85,14 @@ def _read(namespace: str) -> list[Route]:
     except OSError:
         return []
     with inside:
-        ours = [r for r in linkinfo.routes(inside) if r["proto"] == PROTOCOL and r["dst_len"] == 0]
+        ours = [r for r in linkinfo.routes(inside) if (r.protocol, r.destination) == (PROTOCOL, "0.0.0.0/0")]
         names = {link.index: link.name for link in linkinfo.links(inside)} if ours else {}
         return [
             Route(
                 namespace=namespace,
-                gateway=route.get_attr("RTA_GATEWAY") or "",
+                gateway=route.gateway,
                 veth="",
-                link=names.get(route.get_attr("RTA_OIF"), ""),
+                link=names.get(route.index, ""),
                 owner="",
             )
             for route in ours

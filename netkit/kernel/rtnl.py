@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from netkit.kernel import libc
 
@@ -48,7 +47,6 @@ class Rtnl:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._marshal = MarshalRtnl()
         self._sequence = 0
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
@@ -113,27 +111,6 @@ class Rtnl:
                 if answer == _NLMSG_ERROR:
                     raise RtnlError(-struct.unpack_from("=i", payload)[0], 0)
                 yield payload
-
-    def dump(self, message: Any) -> Iterator[Any]:
-        """All answers to a request for everything."""
-        self._socket.send(self._encode(message))
-        while True:
-            data = self._socket.recv(_BUFFER)
-            finished = False
-            for kind, sequence, payload in _split(data):
-                if sequence != self._sequence:
-                    continue
-                if kind == _NLMSG_ERROR:
-                    raise RtnlError(-struct.unpack_from("=i", payload)[0], 0)
-                finished = finished or kind == _NLMSG_DONE
-            yield from (
-                found
-                for found in self._marshal.parse(data)
-                if found["header"]["sequence_number"] == self._sequence
-                and found["header"]["type"] not in {_NLMSG_ERROR, _NLMSG_DONE}
-            )
-            if finished:
-                return
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence += 1

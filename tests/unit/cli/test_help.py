@@ -29,12 +29,11 @@ def leaves(group, words=()):
 
 
 LEAVES = dict(leaves(cli))
-CHANGING = """
-    run create start stop kill restart rm rename rmi
-    network:create network:rm network:connect network:disconnect network:alias network:prune
-    bridge:add bridge:rm bridge:attach bridge:detach link:add link:rm publish unpublish
-    reconcile gc teardown
-""".replace(":", " ")
+READING = {
+    *("attach", "exec", "inspect", "logs", "port", "ps", "wait", "images", "image ls", "image inspect"),
+    *("network ls", "network inspect", "bridge ls", "bridge show", "link ls"),
+    *("plan", "blame", "journal", "explain", "doctor", "events", "version", "info"),
+}
 LOCAL = {"completion", "daemon"}
 
 
@@ -48,10 +47,9 @@ def test_every_command_can_be_pointed_at_a_daemon_and_asked_for_json(name):
 
 
 def test_every_command_that_changes_something_has_a_dry_run():
-    words = CHANGING.split()
-    changing = [name for name in LEAVES if all(word in words for word in name.split())]
+    changing = set(LEAVES) - READING - LOCAL - {"image import"}  # what is in a tar is not known before
     assert len(changing) > 20
-    assert [name for name in changing if "--dry-run" not in options(LEAVES[name])] == []
+    assert {name for name in changing if "--dry-run" not in options(LEAVES[name])} == set()
 
 
 @pytest.mark.parametrize(
@@ -107,13 +105,6 @@ def test_the_words_of_a_containers_command_are_let_be():
 
 def test_every_command_takes_switches_that_way():
     assert {type(command) for name, command in LEAVES.items() if name != "completion"} == {Command}
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_call_netkit(shell):
-    done = CliRunner().invoke(cli, ["completion", shell])
-    assert done.exit_code == 0
-    assert f"_NETKIT_COMPLETE={shell}_complete" in done.output
 
 
 def raising(err):
