@@ -123,7 +123,7 @@ class Client:
             raise Unreachable(f"no permission to talk to {self.host}", hint="run it as root (sudo)") from err
         except OSError as err:
             raise Unreachable(
-                f"cannot reach {self.host}: {err.strerror}", hint="is it the right one?"
+                f"cannot reach {self.host}: {err.strerror or err}", hint="is it the right one?"
             ) from err
 
     def _connect(self) -> socket.socket:

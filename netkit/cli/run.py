@@ -4,11 +4,12 @@ netkit run -d --network br0 --link db:db -p 8080:80 box httpd -f
 """
 
 import contextlib
+import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -124,12 +125,30 @@ def _taken_back(door: Door, made: str, cidfile: str) -> Iterator[None]:
 def _create(door: Door, given: dict[str, Any], *, attached: bool, start: bool = False) -> Any:
     body = create_body(given, attached=attached)
     name = parse_name(given["name"], "container") if given["name"] else ""
-    if given["cidfile"] and Path(given["cidfile"]).exists():
-        raise SpecError(f"{given['cidfile']} exists already", hint="remove it, or name another")
-    made = door.change("POST", "/containers/create", body, name=name, start=start and door.dry_run)
-    if given["cidfile"]:
-        Path(given["cidfile"]).write_text(made["Id"])
+    with _cidfile("" if door.dry_run else given["cidfile"]) as noted:
+        made = door.change("POST", "/containers/create", body, name=name, start=start and door.dry_run)
+        noted.write(made["Id"])
     return made
+
+
+@contextlib.contextmanager
+def _cidfile(name: str) -> Iterator[IO[str]]:
+    """A new file for the id, opened before anything is made, and gone where nothing is made."""
+    if not name:
+        yield io.StringIO()
+        return
+    try:
+        file = Path(name).open("x")
+    except FileExistsError as err:
+        raise SpecError(f"{name} exists already", hint="remove it, or name another") from err
+    except OSError as err:
+        raise SpecError(f"cannot write {name}: {err.strerror}", hint="name another file") from err
+    try:
+        with file:
+            yield file
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _code_of(err: NetkitError) -> int:
@@ -246,6 +265,10 @@ def _networks(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         first["aliases"] = [*first.get("aliases", ()), *given["aliases"]]
     mode = first["name"]
     if mode in {"host", "none"} or mode.startswith("container:"):
+        if len(wishes) > 1 or wish_body(first):
+            raise SpecError(
+                f"network mode {mode} excludes other networks, addresses and aliases", hint="leave them out"
+            )
         return mode, {}
     names = {"default": "bridge"}
     endpoints = {names.get(wish["name"], wish["name"]): wish_body(wish) for wish in wishes}

@@ -33,6 +33,7 @@ def serve(options: Options) -> int:
     """Run the daemon until it is told to end; returns the exit code. Errors are told on stderr."""
     logging.basicConfig(format=_FORMAT, level=options.log_level.upper(), stream=sys.stderr)
     try:
+        recovery.check(options)
         checks.demand()
         with _state_lock(Path(options.state_dir)), _namespace_lock():
             asyncio.run(_run(options))
@@ -114,12 +115,13 @@ def _namespace_lock() -> Iterator[None]:
                 f"a daemon serves this network namespace already{_named(_lock_holder())}",
                 hint="stop it, or start this one in another namespace",
             ) from err
-        sock.listen(1)
+        sock.listen(4096)
         yield
 
 
 def _lock_holder() -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # nobody accepts: a full queue is not to be waited for
         try:
             probe.connect(NAMESPACE_LOCK)
         except OSError:

@@ -28,6 +28,7 @@ from netkit.engine.failpoint import Failpoint
 from netkit.engine.registry import build
 from netkit.engine.store import Store, now
 from netkit.errors import NetkitError, SpecError
+from netkit.model.names import parse_interface
 from netkit.model.request import Caller, NetworkRequest
 from netkit.model.spec import (
     DEFAULT_BRIDGE,
@@ -45,10 +46,24 @@ log = logging.getLogger(__name__)
 _CALLER = Caller(user="netkit", verb="daemon start")
 
 
-async def take_over(options: Options, events: Events) -> Service:
-    """Open the state folder and make the host match it. Raises NetkitError."""
+def check(options: Options) -> None:
+    """Refuse what is malformed before anything is touched. Raises SpecError."""
+    if options.bridge and options.bridge != "none":
+        parse_interface(options.bridge)
+    for text, what in ((options.bip, "--bip"), (options.fixed_cidr, "--fixed-cidr")):
+        if text:
+            parse_subnet(text, what)
+    for text, what in ((options.ip, "--ip"), (options.default_gateway, "--default-gateway")):
+        if text:
+            parse_address(text, what)
+    for text in options.pools:
+        ipam.parse_pool(text)
     if not options.icc and not options.iptables:
         raise SpecError("--icc=false needs --iptables=true", hint="links and icc are made of rules")
+
+
+async def take_over(options: Options, events: Events) -> Service:
+    """Open the state folder and make the host match it. Raises NetkitError."""
     state_dir = Path(options.state_dir)
     for folder in ("netns", "containers", "images"):
         (state_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o711)

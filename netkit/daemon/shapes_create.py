@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netkit.daemon.bodies import CreateBody, EndpointBody, HostBody, PortBinding
+from netkit.daemon.signals import signal_number
 from netkit.errors import SpecError, Unsupported
 from netkit.model.names import nearest, parse_interface
 from netkit.model.request import ContainerRequest, EndpointRequest
@@ -63,11 +64,9 @@ def container(
         terminal=body.tty,
         stdin=body.open_stdin,
         stdin_once=body.stdin_once,
-        stop_signal=body.stop_signal or image.stop_signal,
+        stop_signal=_signal(body.stop_signal or image.stop_signal),
         stop_timeout_s=body.stop_timeout,
-        limits=Limits(
-            memory=max(host.memory, 0), nano_cpus=max(host.nano_cpus, 0), pids=max(host.pids_limit, 0)
-        ),
+        limits=_limits(host),
         cap_add=tuple(host.cap_add),
         cap_drop=tuple(host.cap_drop),
         privileged=host.privileged,
@@ -167,6 +166,22 @@ def _env(own: Iterable[str], image: Iterable[str]) -> tuple[str, ...]:
 def _exposed(ports: Iterable[str], image: "Image") -> tuple[tuple[int, str], ...]:
     own = (pair for text in ports for pair in parse_expose(text))
     return tuple(sorted({*own, *image.exposed}))
+
+
+def _limits(host: HostBody) -> Limits:
+    """cgroup limits; -1 is none for processes and, as Docker has it, for memory."""
+    for name, value in (("memory", host.memory), ("pids", host.pids_limit)):
+        if value < -1:
+            raise SpecError(f"invalid {name} limit {value}", hint="0 is none")
+    if host.nano_cpus < 0:
+        raise SpecError(f"invalid cpu limit {host.nano_cpus / 1e9:g}", hint="0 is none")
+    return Limits(memory=max(host.memory, 0), nano_cpus=host.nano_cpus, pids=max(host.pids_limit, 0))
+
+
+def _signal(name: str) -> str:
+    if name:
+        signal_number(name)
+    return name
 
 
 def _restart(host: HostBody) -> Restart:

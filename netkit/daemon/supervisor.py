@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from netkit.daemon.signals import signal_number
 from netkit.errors import Conflict, NetkitError, NotFound, SpecError
 from netkit.model.request import Caller
 from netkit.model.spec import Container
@@ -208,17 +209,6 @@ class Supervisor:
             await self._service.call(self._service.start, container.id, by, False, True)
         except NetkitError as err:
             log.error("container %s could not be started again: %s", container.name, err)
-
-
-def signal_number(signal: str) -> int:
-    """`KILL`, `SIGKILL` or `9`. Raises SpecError."""
-    if signal.isdigit() and 0 < int(signal) <= 64:
-        return int(signal)
-    name = signal.upper()
-    try:
-        return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-    except KeyError as err:
-        raise SpecError(f"unknown signal {signal!r}", hint="a name such as SIGTERM, or a number") from err
 
 
 async def _within(future: asyncio.Future[int], seconds: float | None) -> bool:

@@ -1,8 +1,8 @@
 """The engine: observe → plan → execute → verify, with undo. The only place where things happen.
 
 A change is an edit of the intent. What the edit makes different is rendered on both sides, and
-just that is observed, planned, carried out and read again. An operation that fails takes the
-operations before it back, in reverse; the intent is saved only when the kernel shows what it
+just that is observed, planned, carried out and read again. When an operation fails, the way back is a
+plan as well, from what is there now to what was there before; the intent is saved only when the kernel shows what it
 asks for. A reconcile is the same with everything in scope. What cannot be taken back (a process is
 killed) is `final`: the intent is saved first, and whatever interrupts the rest, the next reconcile
 goes on with it.
@@ -41,6 +41,15 @@ class Outcome(msgspec.Struct, frozen=True):
     subject: Any = None
 
 
+class _Change(msgspec.Struct, frozen=True):
+    """What is to be done: operations, what they lead to, where to look, and what `found` was there before."""
+
+    operations: tuple[Operation, ...]
+    wanted: Mapping[Key, Resource]
+    scope: Sequence[Resource]
+    found: Mapping[Key, Resource]
+
+
 class Engine:
     """Makes the kernel match the intent. Not thread-safe: one writer."""
 
@@ -66,13 +75,14 @@ class Engine:
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         wanted = {key: after[key] for key in keys if key in after}
         scope = [after.get(key) or before[key] for key in keys]
-        operations = plan.diff(self._observe(scope), wanted)
+        found = self._observe(scope)
+        change = _Change(plan.diff(found, wanted), wanted, scope, found)
         if dry_run:
-            return Outcome(operations, subject)
+            return Outcome(change.operations, subject)
         if final:
             self.adjust(lambda _: (new, subject))
-        self._carry_out(operations, wanted, scope, self.intent, new, caller)
-        return Outcome(operations, subject)
+        self._carry_out(change, self.intent, new, caller)
+        return Outcome(change.operations, subject)
 
     def adjust(self, edit: Edit) -> Any:
         """Edit the intent where the kernel has already changed by itself (a process has ended).
@@ -96,37 +106,32 @@ class Engine:
     def reconcile(self, host: Host, caller: Caller) -> Outcome:
         """Make everything that carries our mark match the intent."""
         wanted = render(self.intent, host, everything(self.intent))
-        operations = plan.diff(self._observe_all(wanted), wanted)
+        found = self._observe_all(wanted)
+        operations = plan.diff(found, wanted)
         if operations:
             # A replaced resource is in two operations; what is looked for afterwards is the wanted one.
             scope = list({op.key: op.resource for op in operations}.values())
             touched = {op.key: op.wanted for op in operations if op.wanted is not None}
-            self._carry_out(operations, touched, scope, self.intent, self.intent, caller)
+            self._carry_out(_Change(operations, touched, scope, found), self.intent, self.intent, caller)
         return Outcome(operations)
 
-    def _carry_out(
-        self,
-        operations: Sequence[Operation],
-        wanted: Mapping[Key, Resource],
-        scope: Sequence[Resource],
-        old: Intent,
-        new: Intent,
-        caller: Caller,
-    ) -> None:
+    def _carry_out(self, change: _Change, old: Intent, new: Intent, caller: Caller) -> None:
         """Journal, execute, verify, save; or undo."""
         self._failpoint.begin(caller.verb)
-        entry = self._store.open_entry(caller, operations, now())
+        entry = self._store.open_entry(caller, change.operations, now())
         done: list[Operation] = []
         try:
-            self._execute(operations, done)
-            self._verify(wanted, scope)
-            self._store.commit(entry, old, new, operations)
+            self._execute(change.operations, done)
+            self._verify(change.wanted, change.scope)
+            self._store.commit(entry, old, new, change.operations)
         except Exception as err:
-            told = _told(err)
-            undo = [] if old is new else done  # a reconcile and a final change are never taken back
-            raised = self._undone(told, operations, done, undo)
+            missing = change.operations[len(done) :]
+            if old is new:  # a reconcile and a final change are gone on with, never taken back
+                undone, left = [], [operation.describe() for operation in missing]
+            else:
+                undone, left = self._undo(change)
             self._close_failed(entry)
-            raise raised from err
+            raise _accounted(_told(err), missing, undone, left) from err
         self.intent = new
 
     def _close_failed(self, entry: int) -> None:
@@ -154,25 +159,24 @@ class Engine:
                 hint="another program may be changing it at the same time",
             )
 
-    def _undone(
-        self,
-        err: NetkitError,
-        operations: Sequence[Operation],
-        done: Sequence[Operation],
-        undo: Sequence[Operation],
-    ) -> NetkitError:
-        """Take `undo` back; the error then says which operation failed, what was undone and what is left."""
+    def _undo(self, change: _Change) -> tuple[list[str], list[str]]:
+        """Put back what was there before; returns what was undone and what is left.
+
+        It is looked up anew: an operation that failed may have happened in part.
+        """
         undone: list[str] = []
-        left = [operation.describe() for operation in operations[len(done) :]] if not undo else []
-        for operation in reversed(undo):
-            back = operation.undo()
+        left: list[str] = []
+        before = {
+            key: change.found[key] for key in (each.key for each in change.scope) if key in change.found
+        }
+        for operation in plan.diff(self._observe(change.scope), before):
             try:
-                for _ in self._driver_of(back).execute([back]):
-                    undone.append(back.describe())
-            except Exception as failure:  # noqa: BLE001  the others are still to be taken back
-                log.warning("cannot undo %s: %s", operation.describe(), failure)
-                left.append(operation.describe())
-        return _accounted(err, operations[len(done) :], undone, left)
+                for _ in self._driver_of(operation).execute([operation]):
+                    undone.append(operation.describe())
+            except Exception as err:  # noqa: BLE001  the others are still to be put back
+                log.warning("cannot undo: %s: %s", operation.describe(), err)
+                left.append(operation.undo().describe())
+        return undone, left
 
     def _observe(self, scope: Sequence[Resource]) -> dict[Key, Resource]:
         """What stands in the place of the scope's resources now."""

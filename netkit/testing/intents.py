@@ -36,12 +36,12 @@ def random_intent(dice: random.Random, host: Host) -> Intent:
     for number in range(dice.randint(3, 6)):
         wanted = dice.sample(nets, dice.randint(1, min(2, len(nets))))
         exposed = tuple((port, dice.choice(("tcp", "udp"))) for port in dice.sample(PORTS, 2))
-        request = ContainerRequest(
+        asked = ContainerRequest(
             image="i", image_id="i", lowers=("/i",), name=f"c{number}", command=("x",), exposed=exposed,
             endpoints=tuple(EndpointRequest(network=net) for net in wanted), mode=wanted[0],
         )  # fmt: skip
         name = f"c{number}"
-        intent, _ = container.create(intent, request, new_id=name * 32, now="t", random_name="r")
+        intent, _ = container.create(intent, asked, new_id=name * 32, now="t", random_name="r")
         intent, _ = container.start(intent, name, host)
     return intent
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.e2e.lab import OUTSIDE
-from tests.e2e.probes import ask, idle, serve
+from tests.e2e.lab import OUTSIDE, UPLINK
+from tests.e2e.probes import ask, ask_from, idle, serve
 
 
 def test_the_default_bridge_has_a_free_subnet(lab):
@@ -139,3 +139,34 @@ def test_prune_takes_what_nobody_uses(lab):
 @pytest.mark.parametrize("verb", ["network", "bridge"])
 def test_listing_says_json_on_demand(lab, verb):
     assert isinstance(json.loads(lab.out(verb, "ls", "--json")), list)
+
+
+def test_icc_off_turns_the_bridge_filter_on_and_gives_it_back(fresh_lab):
+    setting = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    fresh_lab.host.sh(f"echo 0 > {setting}")
+    fresh_lab.start()
+    assert fresh_lab.host.sh(f"cat {setting}") == "0\n"
+    fresh_lab.netkit("network", "create", "--no-icc", "shut")
+    assert fresh_lab.host.sh(f"cat {setting}") == "1\n"
+    fresh_lab.host.sh(f"echo 0 > {setting}")
+    assert "bridge-nf-call-iptables" in fresh_lab.plan()
+    fresh_lab.netkit("reconcile")
+    assert fresh_lab.host.sh(f"cat {setting}") == "1\n"
+    fresh_lab.netkit("network", "rm", "shut")
+    assert fresh_lab.host.sh(f"cat {setting}") == "0\n"
+
+
+def test_a_host_whose_iptables_is_the_legacy_one(fresh_lab):
+    fresh_lab.start("--iptables-variant", "legacy", "--icc=false")
+    fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
+    serve(fresh_lab, "web", "-p", "8080:80")
+    idle(fresh_lab, "other")
+    assert ask_from(fresh_lab.outside, UPLINK, 8080) == "web"
+    assert ask(fresh_lab, "other", fresh_lab.address("web"), wait=1) is None
+    assert "NETKIT-FORWARD" in fresh_lab.host.sh("iptables-legacy -S")
+    assert "NETKIT" not in fresh_lab.host.sh("iptables -S 2>/dev/null")
+    fresh_lab.host.sh("iptables-legacy -F NETKIT-FORWARD")
+    fresh_lab.netkit("reconcile")
+    assert fresh_lab.plan() == "nothing to change"
+    fresh_lab.netkit("teardown")
+    assert fresh_lab.leftovers() == ""

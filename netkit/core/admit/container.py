@@ -4,6 +4,7 @@
 >>> intent, web = start(intent, web.id, host)
 """
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -17,6 +18,12 @@ from netkit.model.spec import DEFAULT_NETWORK, Container, Host, Intent
 
 RESTART_POLICIES = ("no", "on-failure", "always", "unless-stopped")
 _UNNETWORKED = ("none", "host")
+_HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LEAST_MEMORY = 6 << 20  # the least that a process can be started with, as Docker has it
+_SYSCTLS = frozenset(
+    f"kernel.{name}"
+    for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced domainname".split()
+)
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -134,6 +141,7 @@ def _check(request: ContainerRequest) -> None:
         raise SpecError(f"unknown restart policy {policy!r}", hint=names.nearest(policy, RESTART_POLICIES))
     if request.auto_remove and policy != "no":
         raise SpecError("--rm and --restart exclude each other", hint="give one of them")
+    _check_words(request)
     if not (request.command or request.entrypoint):
         raise SpecError("no command specified", hint="the image has none: name one after the image")
     if request.mode in _UNNETWORKED or request.mode.startswith("container:"):
@@ -141,6 +149,23 @@ def _check(request: ContainerRequest) -> None:
             raise SpecError(f"ports cannot be published in network mode {request.mode}", hint="leave -p out")
         if request.endpoints:
             raise SpecError(f"network mode {request.mode} excludes other networks", hint="leave them out")
+
+
+def _check_words(request: ContainerRequest) -> None:
+    """What the OCI runtime would refuse, or take and not keep, once everything else is made."""
+    if request.workdir and not request.workdir.startswith("/"):
+        raise SpecError(f"working folder {request.workdir!r} is not absolute", hint="begin it with /")
+    if request.hostname and not _HOSTNAME.fullmatch(request.hostname):
+        raise SpecError(f"invalid host name {request.hostname!r}", hint="letters, digits, - and ., at most 64")
+    if 0 < request.limits.memory < _LEAST_MEMORY:
+        raise SpecError(f"a memory limit of {request.limits.memory} bytes is too small", hint="at least 6m")
+    for name in request.sysctls:
+        if not name.startswith(("net.", "fs.mqueue.")) and name not in _SYSCTLS:
+            raise SpecError(
+                f"sysctl {name} is not the container's own", hint="net.…, fs.mqueue.… and kernel.shm…, .msg… are"
+            )
+        if name.startswith("net.") and request.mode == "host":
+            raise SpecError(f"sysctl {name} would change the host's network", hint="leave it out")
 
 
 def _mode(intent: Intent, request: ContainerRequest) -> str:

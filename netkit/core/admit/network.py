@@ -172,7 +172,7 @@ def _subnet(intent: Intent, request: NetworkRequest, host: Host, bridge: str) ->
     asked = request.subnet or own
     if asked is None:
         subnet = ipam.choose_subnet(host.pools or ipam.DEFAULT_POOLS, [*taken, *host.routes])
-        return subnet, request.gateway or IPAddress(subnet.first + 1)
+        return subnet, _gateway(request, subnet, subnet)
     subnet = asked.cidr
     if subnet.size < 4:
         raise SpecError(f"subnet {subnet} has no room", hint="a prefix of at most 30 bits")
@@ -197,7 +197,7 @@ def _gateway(request: NetworkRequest, subnet: IPNetwork, asked: IPNetwork) -> IP
     if gateway not in subnet or int(gateway) in {subnet.first, subnet.last}:
         raise SpecError(
             f"gateway {gateway} is not a host address of subnet {subnet}",
-            hint=f"for example {IPAddress(subnet.first + 1)}",
+            hint=f"for example {IPAddress(subnet.first + 1)}{_unnamed(request)}",
         )
     return gateway
 
@@ -207,9 +207,14 @@ def _ip_range(request: NetworkRequest, subnet: IPNetwork) -> IPNetwork:
     if ip_range not in subnet:
         raise SpecError(
             f"fixed-cidr {ip_range} is outside its subnet {subnet}",
-            hint=f"a range such as {next(subnet.subnet(min(subnet.prefixlen + 2, 32)))}",
+            hint=f"a range such as {next(subnet.subnet(min(subnet.prefixlen + 2, 32)))}{_unnamed(request)}",
         )
     return ip_range
+
+
+def _unnamed(request: NetworkRequest) -> str:
+    """What to add to a hint where the subnet was left to us."""
+    return "" if request.subnet else ", or name the subnet as well (--subnet)"
 
 
 def _auxiliary(request: NetworkRequest, subnet: IPNetwork, gateway: IPAddress) -> dict[str, IPAddress]:
