@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "unix:///run/netkit/netkit.sock"
 DEFAULT_STATE_DIR = "/var/lib/netkit"
 _STARTS_WITHIN_S = 20.0
+_OTHERS_TAKE_S = 5.0
 _VERB_MAX = 500
 
 
@@ -83,10 +84,11 @@ class Client:
                 send(sock, method, target, headers, json.dumps(body).encode())
             else:
                 send(sock, method, target, headers)
-            response = Response(sock)
-            if response.status >= 400:
-                raise _error(response.status, response.read())
-            yield response
+            with sock.makefile("rb") as file:
+                response = Response(file)
+                if response.status >= 400:
+                    raise _error(response.status, response.read())
+                yield response
         except ConnectionError as err:
             raise Unreachable(
                 f"the daemon at {self.host} broke off: {err or type(err).__name__}", hint="see its log"
@@ -100,7 +102,19 @@ class Client:
         headers = {"Connection": "Upgrade", "Upgrade": "tcp", "Content-Type": "application/json"}
         headers["X-Netkit-Verb"] = self._verb
         data = json.dumps(body if body is not None else {}).encode()
-        send(sock, "POST", _target(path, query), headers, data)
+        try:
+            send(sock, "POST", _target(path, query), headers, data)
+            self._upgraded(sock)
+        except ConnectionError as err:
+            sock.close()
+            raise Unreachable(f"the daemon at {self.host} broke off: {err}", hint="see its log") from err
+        except NetkitError:
+            sock.close()
+            raise
+        return sock
+
+    def _upgraded(self, sock: socket.socket) -> None:
+        """Read the head of the answer, and not a byte more. Raises NetkitError."""
         answer = b""
         while b"\r\n\r\n" not in answer:
             # A byte at a time: what follows the head belongs to the stream.
@@ -111,7 +125,6 @@ class Client:
         status = int(answer.split()[1])
         if status >= 400:
             raise _error(status, _rest(sock, answer))
-        return sock
 
     def _connected(self) -> socket.socket:
         try:
@@ -167,15 +180,18 @@ class Client:
         self._await(daemon, log)
 
     def _await(self, daemon: "subprocess.Popen[bytes]", log: "Path") -> None:
-        deadline = time.monotonic() + _STARTS_WITHIN_S
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        while time.monotonic() < began + _STARTS_WITHIN_S:
             with contextlib.suppress(OSError):
                 self._connect().close()
                 return
+            time.sleep(0.02)
+            # Somebody else may have started one at the same moment: that one is to answer.
+            if daemon.poll() == errors.Conflict.exit_code and time.monotonic() < began + _OTHERS_TAKE_S:
+                continue
             if daemon.poll() is not None:
                 said = log.read_text(errors="replace").strip().splitlines()[-2:]
                 raise Unreachable("the daemon did not start: " + " ".join(said), hint=f"see {log}")
-            time.sleep(0.02)
         raise Unreachable(f"the daemon did not answer within {_STARTS_WITHIN_S:g} s", hint=f"see {log}")
 
 

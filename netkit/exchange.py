@@ -5,7 +5,7 @@ to start. What a daemon of ours sends is all that is understood: a length, chunk
 Source: RFC 9112.
 
     send(sock, "GET", "/info", {})
-    response = Response(sock)
+    response = Response(sock.makefile("rb"))
 """
 
 import socket
@@ -40,10 +40,11 @@ def send_stream(
 class Response:
     """What came back: `status`, `kind` (the content type), and the body, read as it comes."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        # Unbuffered where the connection becomes a raw stream: what follows the head is not ours.
-        self._file = sock.makefile("rb")
-        line = self._file.readline()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        line = file.readline()
+        if line and not line.startswith(b"HTTP/1."):
+            raise Broken("what answers is no daemon")
         try:
             self.status = int(line.split()[1])
         except (IndexError, ValueError) as err:

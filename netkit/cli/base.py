@@ -223,7 +223,7 @@ def guarded(function: Callable[[], Any]) -> int:
         return err.exit_code
     except click.ClickException as err:
         err.show()
-        return 2 if isinstance(err, click.UsageError) else err.exit_code
+        return _usage_code(err) if isinstance(err, click.UsageError) else err.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
@@ -238,6 +238,11 @@ def guarded(function: Callable[[], Any]) -> int:
         if os.environ.get("NETKIT_DEBUG"):
             raise
         return told(NetkitError(str(err) or type(err).__name__, hint="NETKIT_DEBUG=1 shows where"))
+
+
+def _usage_code(err: click.UsageError) -> int:
+    """2, but 125 for `run`, whose other codes are its container's."""
+    return 125 if err.ctx is not None and err.ctx.command.name == "run" else 2
 
 
 def told(err: NetkitError) -> int:

@@ -21,6 +21,7 @@ from netkit.model.names import nearest, parse_name
 
 _POLICIES = ("no", "on-failure", "always", "unless-stopped")
 _DAEMON_ERROR, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
+_NEVER = "0001-01-01T00:00:00Z"
 _WORDS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 
 
@@ -89,9 +90,9 @@ def run(door: Door, detach: bool, detach_keys: str, **given: Any) -> None:
     """Make a container and start it."""
     from netkit.cli.base import told
 
-    if detach and given["remove"] and given["restart"] != "no":
-        raise SpecError("--rm and --restart exclude each other", hint="give one of them")
     try:
+        if given["remove"] and given["restart"] != "no":
+            raise SpecError("--rm and --restart exclude each other", hint="give one of them")
         made = _create(door, given, attached=not detach, start=True)
         with _taken_back(door, made["Id"], given["cidfile"]):
             if detach:
@@ -115,10 +116,11 @@ def _taken_back(door: Door, made: str, cidfile: str) -> Iterator[None]:
         yield
     except NetkitError:
         with contextlib.suppress(NetkitError):
-            if not door.client.get(f"/containers/{made}/json")["State"]["Running"]:
-                door.client.delete(f"/containers/{made}")
-                if cidfile:
-                    Path(cidfile).unlink(missing_ok=True)
+            if door.client.get(f"/containers/{made}/json")["State"]["StartedAt"] > _NEVER:
+                raise
+            door.client.delete(f"/containers/{made}")
+        if cidfile:
+            Path(cidfile).unlink(missing_ok=True)
         raise
 
 

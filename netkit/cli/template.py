@@ -144,7 +144,7 @@ def _operand(words: list[str], scope: Scope, text: str) -> tuple[Any, list[str]]
             value, rest = _field(value, rest[0]), rest[1:]
         return value, rest
     if first.startswith('"'):
-        return first[1:-1].replace('\\"', '"'), rest
+        return _text(first), rest
     if first.lstrip("-").isdigit():
         return int(first), rest
     if first.startswith("."):
@@ -153,6 +153,14 @@ def _operand(words: list[str], scope: Scope, text: str) -> tuple[Any, list[str]]
     if name in scope.names:
         return _field(scope.names[name], dot + path), rest
     raise SpecError(f"{{{{{text}}}}} is not understood", hint=_HINT)
+
+
+def _text(word: str) -> str:
+    """A quoted word; its escapes are JSON's, which are the usual ones of Go's."""
+    try:
+        return str(json.loads(word))
+    except ValueError as err:
+        raise SpecError(f"{word} is not understood", hint='quotes and \\n as in "a\\n"') from err
 
 
 def _field(value: Any, path: str) -> Any:

@@ -1,11 +1,11 @@
 """The engine: observe → plan → execute → verify, with undo. The only place where things happen.
 
 A change is an edit of the intent. What the edit makes different is rendered on both sides, and
-just that is observed, planned, carried out and read again. When an operation fails, the way back is a
-plan as well, from what is there now to what was there before; the intent is saved only when the kernel shows what it
-asks for. A reconcile is the same with everything in scope. What cannot be taken back (a process is
-killed) is `final`: the intent is saved first, and whatever interrupts the rest, the next reconcile
-goes on with it.
+just that is observed, planned, carried out and read again. When an operation fails, the way back
+is a plan as well: from what is there now to what was there before. The intent is saved only when
+the kernel shows what it asks for. A reconcile is the same with everything in scope. What cannot
+be taken back (a process is ended) is `final`: the intent is saved first, and whatever interrupts
+the rest, the next reconcile goes on with it.
 
     outcome = engine.change(lambda intent: admit.network.create(intent, …), host, caller)
 """
@@ -126,10 +126,10 @@ class Engine:
             self._store.commit(entry, old, new, change.operations)
         except Exception as err:
             missing = change.operations[len(done) :]
-            if old is new:  # a reconcile and a final change are gone on with, never taken back
-                undone, left = [], [operation.describe() for operation in missing]
-            else:
-                undone, left = self._undo(change)
+            undone: list[str] = []
+            left = [operation.describe() for operation in missing]
+            if old is not new:  # a reconcile and a final change are gone on with, never taken back
+                undone, left = self._undo(change, done)
             self._close_failed(entry)
             raise _accounted(_told(err), missing, undone, left) from err
         self.intent = new
@@ -159,7 +159,7 @@ class Engine:
                 hint="another program may be changing it at the same time",
             )
 
-    def _undo(self, change: _Change) -> tuple[list[str], list[str]]:
+    def _undo(self, change: _Change, done: Sequence[Operation]) -> tuple[list[str], list[str]]:
         """Put back what was there before; returns what was undone and what is left.
 
         It is looked up anew: an operation that failed may have happened in part.
@@ -169,7 +169,12 @@ class Engine:
         before = {
             key: change.found[key] for key in (each.key for each in change.scope) if key in change.found
         }
-        for operation in plan.diff(self._observe(change.scope), before):
+        try:
+            back = plan.diff(self._observe(change.scope), before)
+        except Exception as err:  # noqa: BLE001  without a look, what is known is taken back
+            log.warning("cannot look at what is to be undone: %s", err)
+            back = tuple(operation.undo() for operation in reversed(done))
+        for operation in back:
             try:
                 for _ in self._driver_of(operation).execute([operation]):
                     undone.append(operation.describe())

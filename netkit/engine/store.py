@@ -2,8 +2,8 @@
 
 SQLite with a write-ahead log, one writer. A change is saved in one transaction together with its
 journal entry, so that after a crash the intent is the old one or the new one, never a mixture.
-A file that SQLite cannot read is kept aside under another name and told; the intent comes back
-from the copies beside it (`engine.copies`), and the reconcile that follows holds it against the
+A file that cannot be read is kept aside under another name and told, one that was emptied or
+removed is told; the intent comes back from the copies beside it (`engine.copies`), and the reconcile that follows holds it against the
 kernel. The journal begins anew.
 
     store = Store(Path("/var/lib/netkit"))
@@ -12,6 +12,7 @@ kernel. The journal begins anew.
 
 import contextlib
 import datetime
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from netkit.errors import ApplyError
 from netkit.model.operation import Operation
 from netkit.model.request import Caller
 from netkit.model.spec import Container, Intent, Network, decode_value, encode_value
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS networks (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -69,23 +72,34 @@ class Store:
         self.path = folder / "netkit.db"
         self.damaged: Path | None = None
         try:
-            self._db = _open(self.path)
-        except sqlite3.DatabaseError as err:
-            if isinstance(err, sqlite3.OperationalError) and "disk" in str(err):
-                raise _full(err) from err
+            self._db = _sound(self.path)
+        except sqlite3.OperationalError as err:
+            raise _full(err) from err  # locked, full, not writable: not damage
+        except (sqlite3.DatabaseError, msgspec.MsgspecError):
             self.damaged = _set_aside(self.path)
-            self._db = _open(self.path)
+            self._db = _sound(self.path)
         self.sysctls: MutableMapping[str, str] = _Sysctls(self._db)
         self._copies = Copies(folder / "specs")
-        if self.damaged:
-            self.save(Intent(), self._copies.read())
+        if self.damaged or self._unused():
+            self._rebuild()
 
     def close(self) -> None:
         self._db.close()
 
     def load(self) -> Intent:
         """Everything accepted so far."""
-        return Intent(self._rows("networks", Network), self._rows("containers", Container))
+        return _load(self._db)
+
+    def _unused(self) -> bool:
+        """Whether nothing was ever written: the file is new, or somebody emptied or removed it."""
+        return not self.journal(1) and self.load() == Intent()
+
+    def _rebuild(self) -> None:
+        copies = self._copies.read()
+        if copies != Intent():
+            if not self.damaged:
+                log.error("the state file %s was empty: rebuilt from its copies", self.path)
+            self.save(Intent(), copies)
 
     def open_entry(self, caller: Caller, operations: Iterable[Operation], time: str) -> int:
         """Write ahead what is about to be done; returns the entry's number."""
@@ -150,10 +164,6 @@ class Store:
             Entry(number, time, user, verb, state, msgspec.json.decode(body, type=tuple[str, ...]))
             for number, time, user, verb, state, body in self._db.execute(query, values)
         ]
-
-    def _rows(self, table: str, kind: type[Spec]) -> dict[str, Spec]:
-        decoder = msgspec.json.Decoder(kind, dec_hook=decode_value)
-        return {key: decoder.decode(body) for key, body in self._db.execute(f"SELECT * FROM {table}")}
 
     def _save(self, table: str, old: Any, new: Any) -> None:
         if old is new:
@@ -222,7 +232,7 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("BEGIN IMMEDIATE")
         yield
         db.execute("COMMIT")
-    except sqlite3.OperationalError as err:
+    except sqlite3.Error as err:
         _roll_back(db)
         raise _full(err) from err
     except BaseException:
@@ -237,7 +247,7 @@ def _roll_back(db: sqlite3.Connection) -> None:
 
 def _open(path: Path) -> sqlite3.Connection:
     # One thread at a time uses it; which one that is may change between opening and closing.
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         # A killed process loses nothing; a power cut may lose the last changes, but then the kernel
@@ -252,6 +262,26 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _sound(path: Path) -> sqlite3.Connection:
+    """An open file whose every spec can be read."""
+    db = _open(path)
+    try:
+        _load(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _load(db: sqlite3.Connection) -> Intent:
+    return Intent(_rows(db, "networks", Network), _rows(db, "containers", Container))
+
+
+def _rows(db: sqlite3.Connection, table: str, kind: type[Spec]) -> dict[str, Spec]:
+    decoder = msgspec.json.Decoder(kind, dec_hook=decode_value)
+    return {key: decoder.decode(body) for key, body in db.execute(f"SELECT * FROM {table}")}
+
+
 def _set_aside(path: Path) -> Path:
     """Keep a damaged file under another name, with its log."""
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
@@ -263,8 +293,9 @@ def _set_aside(path: Path) -> Path:
     return kept
 
 
-def _full(err: sqlite3.OperationalError) -> ApplyError:
-    return ApplyError(
-        f"the state could not be written: {err}",
-        hint="is the disk of the state folder full? make room and say it again; nothing was changed",
-    )
+def _full(err: sqlite3.Error) -> ApplyError:
+    if "locked" in str(err):
+        hint = "another program has the state file open; end it and say it again; nothing was changed"
+    else:
+        hint = "is the disk of the state folder full? make room and say it again; nothing was changed"
+    return ApplyError(f"the state could not be written: {err}", hint=hint)

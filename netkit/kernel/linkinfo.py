@@ -21,10 +21,11 @@ _IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
-_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK = 18, 20, 27, 29
-_IFLA_INFO_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE = 1, 5, 4
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO = 1, 2, 11
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, _IFLA_EXT_MASK = 18, 20, 27, 29
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+IFLA_BRPORT_MODE, IFLA_NET_NS_FD, VETH_INFO_PEER = 4, 28, 1
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_PROTO = 1, 2, 4, 11
 _SKIP_STATISTICS = pack(_IFLA_EXT_MASK, struct.pack("=I", 8))  # half the size of an answer
 
 
@@ -75,9 +76,19 @@ class RouteEntry(msgspec.Struct, frozen=True):
     protocol: int
 
 
+def head(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
+    """The fixed part of a message about a link."""
+    return _IFINFO.pack(0, 0, index, flags, change)
+
+
+def address_head(index: int, prefix_length: int) -> bytes:
+    """The fixed part of a message about an IPv4 address."""
+    return _IFADDR.pack(_INET, prefix_length, 0, 0, index)
+
+
 def find(rtnl: Rtnl, name: str) -> Link | None:
     """The link of that name, or None."""
-    wanted = pack(_IFLA_IFNAME, name.encode() + b"\0")
+    wanted = pack(IFLA_IFNAME, name.encode() + b"\0")
     answer = rtnl.ask(wire.RTM_GETLINK, _IFINFO.pack(0, 0, 0, 0, 0) + wanted + _SKIP_STATISTICS)
     return None if answer is None else _link(answer)
 
@@ -120,26 +131,26 @@ def _dotted(octets: bytes) -> str:
 def _link(answer: bytes) -> Link:
     _, _, index, flags, _ = _IFINFO.unpack_from(answer)
     found = split(answer[_IFINFO.size :])
-    info = split(found.get(_IFLA_LINKINFO, b""))
-    port = split(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+    info = split(found.get(IFLA_LINKINFO, b""))
+    port = split(info.get(IFLA_INFO_SLAVE_DATA, b""))
     plain = "loopback" if flags & IFF_LOOPBACK else "physical"
     return Link(
         index=index,
-        name=text(found, _IFLA_IFNAME),
-        kind=text(info, _IFLA_INFO_KIND) or plain,
-        mtu=number(found, _IFLA_MTU),
-        mac=":".join(f"{octet:02x}" for octet in found.get(_IFLA_ADDRESS, b"")),
+        name=text(found, IFLA_IFNAME),
+        kind=text(info, IFLA_INFO_KIND) or plain,
+        mtu=number(found, IFLA_MTU),
+        mac=":".join(f"{octet:02x}" for octet in found.get(IFLA_ADDRESS, b"")),
         up=bool(flags & IFF_UP),
-        master=number(found, _IFLA_MASTER),
-        peer=number(found, _IFLA_LINK),
-        group=number(found, _IFLA_GROUP),
-        alias=text(found, _IFLA_IFALIAS),
-        hairpin=bool(number(port, _IFLA_BRPORT_MODE)),
+        master=number(found, IFLA_MASTER),
+        peer=number(found, IFLA_LINK),
+        group=number(found, IFLA_GROUP),
+        alias=text(found, IFLA_IFALIAS),
+        hairpin=bool(number(port, IFLA_BRPORT_MODE)),
     )
 
 
 def _address(answer: bytes) -> InterfaceAddress:
     _, prefix, _, _, index = _IFADDR.unpack_from(answer)
     found = split(answer[_IFADDR.size :])
-    octets = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, bytes(4))
-    return InterfaceAddress(index, f"{_dotted(octets)}/{prefix}", number(found, _IFA_PROTO))
+    octets = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, bytes(4))
+    return InterfaceAddress(index, f"{_dotted(octets)}/{prefix}", number(found, IFA_PROTO))

@@ -11,15 +11,15 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from netkit.errors import ApplyError, Conflict, NotFound
 from netkit.kernel import linkinfo
 from netkit.kernel import rtnl as wire
+from netkit.kernel.attributes import pack, pack_number, pack_text
 from netkit.kernel.driver import OneByOne
 from netkit.kernel.linkinfo import Link
-from netkit.kernel.rtnl import Rtnl, RtnlError, message
+from netkit.kernel.rtnl import Packed, Rtnl, RtnlError, message
 from netkit.model.names import LINK_GROUP, PROTOCOL, mark
 from netkit.model.resource import Address, Adopted, Bridge, Port, Resource
 
@@ -208,43 +208,43 @@ def set_link(
     master: int | None = None,
     alias: str | None = None,
     hairpin: bool = False,
-) -> Any:
+) -> Packed:
     """A message that changes a link; what is None or 0 stays as it is, `master` 0 takes it out.
 
     `hairpin` lets a bridge send a frame back out of the port it came in by.
     """
-    attributes: list[tuple[str, Any]] = []
+    body = linkinfo.head(index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
     if mtu:
-        attributes.append(("IFLA_MTU", mtu))
+        body += pack_number(linkinfo.IFLA_MTU, mtu)
     if master is not None:
-        attributes.append(("IFLA_MASTER", master))
+        body += pack_number(linkinfo.IFLA_MASTER, master)
     if alias is not None:
-        attributes.append(("IFLA_IFALIAS", alias))
+        body += pack(linkinfo.IFLA_IFALIAS, alias.encode())
     if hairpin:
-        port = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
-        words = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", port)]
-        attributes.append(("IFLA_LINKINFO", {"attrs": words}))
-    flags = {} if up is None else {"flags": IFF_UP if up else 0, "change": IFF_UP}
-    return message(ifinfmsg, wire.RTM_NEWLINK, wire.ACK, attributes, index=index, **flags)
+        port = pack(linkinfo.IFLA_BRPORT_MODE, b"\1")
+        kind = pack_text(linkinfo.IFLA_INFO_SLAVE_KIND, "bridge")
+        body += pack(linkinfo.IFLA_LINKINFO, kind + pack(linkinfo.IFLA_INFO_SLAVE_DATA, port))
+    return Packed(wire.RTM_NEWLINK, wire.ACK, body)
 
 
-def delete_link(index: int) -> Any:
+def delete_link(index: int) -> Packed:
     """A message that removes a link."""
-    return message(ifinfmsg, wire.RTM_DELLINK, wire.ACK, [], index=index)
+    return Packed(wire.RTM_DELLINK, wire.ACK, linkinfo.head(index))
 
 
-def address_message(kind: int, flags: int, index: int, cidr: str) -> Any:
+def address_message(kind: int, flags: int, index: int, cidr: str) -> Packed:
     """A message about one IPv4 address of a link, with our protocol number."""
-    address, _, length = cidr.partition("/")
-    octets = [int(octet) for octet in address.split(".")]
-    mask = (1 << (32 - int(length))) - 1
-    number = int.from_bytes(bytes(octets), "big") | mask
-    broadcast = ".".join(str(octet) for octet in number.to_bytes(4, "big"))
-    attributes: list[tuple[str, Any]] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
+    address, _, prefix = cidr.partition("/")
+    length = int(prefix)
+    octets = bytes(int(octet) for octet in address.split("."))
+    body = linkinfo.address_head(index, length)
+    body += pack(linkinfo.IFA_LOCAL, octets) + pack(linkinfo.IFA_ADDRESS, octets)
     if kind == wire.RTM_NEWADDR:
-        attributes += [("IFA_BROADCAST", broadcast)] if int(length) < 31 else []
-        attributes.append(("IFA_PROTO", PROTOCOL))
-    return message(ifaddrmsg, kind, flags, attributes, index=index, family=2, prefixlen=int(length))
+        if length < 31:
+            last = int.from_bytes(octets, "big") | ((1 << (32 - length)) - 1)
+            body += pack(linkinfo.IFA_BROADCAST, last.to_bytes(4, "big"))
+        body += pack(linkinfo.IFA_PROTO, bytes([PROTOCOL]))
+    return Packed(kind, flags, body)
 
 
 def _bridge(link: Link) -> Bridge:

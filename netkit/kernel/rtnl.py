@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 
@@ -40,6 +40,14 @@ class RtnlError(OSError):
     def __init__(self, number: int, position: int) -> None:
         super().__init__(number, os.strerror(number))
         self.position = position
+
+
+class Packed(NamedTuple):
+    """A message that is bytes already: what every attachment sends is packed by ourselves."""
+
+    kind: int
+    flags: int
+    body: bytes
 
 
 class Rtnl:
@@ -119,6 +127,9 @@ class Rtnl:
 
     def _encode(self, message: Any) -> bytes:
         self._sequence += 1
+        if isinstance(message, Packed):
+            length = _HEADER.size + len(message.body)
+            return _HEADER.pack(length, message.kind, message.flags, self._sequence, 0) + message.body
         message["header"]["sequence_number"] = self._sequence
         message.reset()
         message.encode()

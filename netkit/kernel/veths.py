@@ -13,17 +13,15 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from netkit.errors import ApplyError, Conflict
 from netkit.kernel import linkinfo
 from netkit.kernel import rtnl as wire
+from netkit.kernel.attributes import pack, pack_number, pack_text
 from netkit.kernel.driver import OneByOne
 from netkit.kernel.linkinfo import IFF_UP, Link
 from netkit.kernel.links import address_message, delete_link, set_link
-from netkit.kernel.rtnl import Rtnl, RtnlError, message
+from netkit.kernel.rtnl import Packed, Rtnl, RtnlError
 from netkit.model.names import LINK_GROUP, PROTOCOL, mark
 from netkit.model.resource import Resource, Veth
 
@@ -227,32 +225,17 @@ class _Removals:
                     self._pending.pop(name).set()
 
 
-def _pair(wanted: Veth, bridge: int, namespace: int) -> Any:
+def _pair(wanted: Veth, bridge: int, namespace: int) -> Packed:
     """The one message that makes both ends. The peer cannot be up yet: it has no other end."""
-    peer = {
-        "attrs": [
-            ("IFLA_IFNAME", wanted.peer),
-            ("IFLA_ADDRESS", wanted.mac),
-            ("IFLA_MTU", wanted.mtu),
-            ("IFLA_NET_NS_FD", namespace),
-        ]
-    }
-    attributes = [
-        ("IFLA_IFNAME", wanted.name),
-        ("IFLA_GROUP", LINK_GROUP),
-        ("IFLA_MTU", wanted.mtu),
-        ("IFLA_MASTER", bridge),
-        (
-            "IFLA_LINKINFO",
-            {
-                "attrs": [
-                    ("IFLA_INFO_KIND", "veth"),
-                    ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]}),
-                ]
-            },
-        ),
-    ]
-    return message(ifinfmsg, wire.RTM_NEWLINK, wire.CREATE, attributes, flags=IFF_UP, change=IFF_UP)
+    mtu = pack_number(linkinfo.IFLA_MTU, wanted.mtu)
+    peer = linkinfo.head() + pack_text(linkinfo.IFLA_IFNAME, wanted.peer) + mtu
+    peer += pack(linkinfo.IFLA_ADDRESS, bytes.fromhex(wanted.mac.replace(":", "")))
+    peer += pack_number(linkinfo.IFLA_NET_NS_FD, namespace)
+    kind = pack_text(linkinfo.IFLA_INFO_KIND, "veth")
+    data = pack(linkinfo.IFLA_INFO_DATA, pack(linkinfo.VETH_INFO_PEER, peer))
+    body = linkinfo.head(0, IFF_UP, IFF_UP) + pack_text(linkinfo.IFLA_IFNAME, wanted.name) + mtu
+    body += pack_number(linkinfo.IFLA_GROUP, LINK_GROUP) + pack_number(linkinfo.IFLA_MASTER, bridge)
+    return Packed(wire.RTM_NEWLINK, wire.CREATE, body + pack(linkinfo.IFLA_LINKINFO, kind + data))
 
 
 def _peers(namespace: Path) -> Iterator[tuple[int, Link, list[str]]]:

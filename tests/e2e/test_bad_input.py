@@ -3,8 +3,18 @@
 Each row is a command line, its exit code, and words that its message and its hint must have.
 """
 
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from tests.e2e.lab import NETKIT
 from tests.e2e.probes import idle
 
 SPEC, NOT_FOUND, CONFLICT, FORBIDDEN, UNSUPPORTED, UNREACHABLE = 2, 4, 5, 6, 9, 11
@@ -56,7 +66,7 @@ def run(*words):
 
 NETWORKS = [
     (("bridge", "add", "a-name-of-18-chars"), SPEC, "a-name-of-18-chars", "15"),
-    (("bridge", "add", "a/b"), SPEC, "a/b", "interface"),
+    (("bridge", "add", "a/b"), SPEC, "a/b", "letters"),
     (("bridge", "add", "wan"), CONFLICT, "wan exists already", "another name"),
     (("bridge", "add", "--adopt", "wan"), SPEC, "not a bridge but", "name a bridge"),
     (("bridge", "add", "--adopt", "nothere"), NOT_FOUND, "does not exist", "bridge add nothere"),
@@ -103,7 +113,7 @@ NETWORKS = [
     (("network", "connect", "--ip", "10.66.0.70", "lan", "far"), CONFLICT, "10.66.0.70", ""),
     (("network", "connect", "--ip", "10.66.0.1", "lan", "far"), CONFLICT, "10.66.0.1", ""),
     (("network", "connect", "--ip", "10.1.1.1", "lan", "far"), SPEC, "10.1.1.1", "10.66.0."),
-    (("network", "connect", "--ip", "10.66.0.255", "lan", "far"), SPEC, "10.66.0.255", ""),
+    (("network", "connect", "--ip", "10.66.0.255", "lan", "far"), CONFLICT, "10.66.0.255 is reserved", ""),
     (("network", "connect", "--ip", "ten", "lan", "far"), SPEC, "'ten'", "192.168"),
     (("network", "connect", "--mac-address", "01:00:00:00:00:01", "lan", "far"), SPEC, "01:00", "unicast"),
     (("network", "connect", "--interface", "an-overlong-interface", "lan", "far"), SPEC, "an-overlong", "15"),
@@ -127,7 +137,6 @@ CONTAINERS = [
     (run("-p", "1:2:3:4"), DAEMON, "1:2:3:4", "container"),
     (run("-p", "80-82:80-81"), DAEMON, "different length", "as many"),
     (run("-p", "80:80/icmp"), DAEMON, "'icmp'", "udp"),
-    (run("-p", "203.0.113.7:8003:80"), DAEMON, "203.0.113.7", "address"),
     (run("--expose", "x"), DAEMON, "'x'", "8000-8010"),
     (run("--network", "lam"), DAEMON, "lam", "'lan'"),
     (run("--network", "name=lan,ipp=1"), DAEMON, "'ipp'", "'ip'"),
@@ -153,24 +162,24 @@ CONTAINERS = [
     (("unpublish", "web", "8080:80"), NOT_FOUND, "8080:80", ""),
     (("run", "boks", "true"), DAEMON, "boks", "'box"),
     (("run", "--memory", "lots", "box", "true"), DAEMON, "'lots'", "64m"),
-    (("run", "--memory", "1k", "box", "true"), DAEMON, "memory", ""),
+    (("run", "--memory", "1k", "box", "true"), DAEMON, "memory limit of 1024", "6m"),
     (("run", "--memory", "-5m", "box", "true"), DAEMON, "-5m", ""),
-    (("run", "--cpus", "-1", "box", "true"), DAEMON, "cpu", ""),
+    (("run", "--cpus", "-1", "box", "true"), DAEMON, "cpu limit", "0 is none"),
     (("run", "--pids-limit", "-7", "box", "true"), DAEMON, "pids", ""),
     (("run", "--cap-add", "FLY", "box", "true"), DAEMON, "FLY", ""),
     (("run", "--cap-add", "NET_ADMN", "box", "true"), DAEMON, "NET_ADMN", "NET_ADMIN"),
     (("run", "-u", "nosuchuser", "box", "true"), DAEMON, "nosuchuser", ""),
-    (("run", "-w", "relative", "box", "true"), DAEMON, "relative", "/"),
+    (("run", "-w", "relative", "box", "true"), DAEMON, "'relative' is not absolute", "begin it with /"),
     (("run", "-h", "bad name", "box", "true"), DAEMON, "bad name", ""),
-    (("run", "-e", "=x", "box", "true"), DAEMON, "=x", "KEY=VALUE"),
-    (("run", "--add-host", "noip", "box", "true"), DAEMON, "noip", "NAME:IP"),
+    (("run", "-e", "=x", "box", "true"), DAEMON, "=x", "NAME=value"),
+    (("run", "--add-host", "noip", "box", "true"), DAEMON, "noip", "NAME:ADDRESS"),
     (("run", "--add-host", "a:b", "box", "true"), DAEMON, "'b'", ""),
     (("run", "--dns", "nope", "box", "true"), DAEMON, "'nope'", "192.168"),
     (("run", "--env-file", "/no/such", "box", "true"), DAEMON, "/no/such", ""),
     (("run", "--cidfile", "/no/such/folder", "box", "true"), DAEMON, "/no/such/folder", ""),
     (("run", "--restart", "sometimes", "box", "true"), DAEMON, "'sometimes'", ""),
     (("run", "--restart", "on-failure:x", "box", "true"), DAEMON, "on-failure:x", ""),
-    (("run", "--restart", "always:3", "box", "true"), DAEMON, "always:3", ""),
+    (("run", "--restart", "always:3", "box", "true"), DAEMON, "'always' takes no retry count", "on-failure"),
     (("run", "--rm", "--restart", "always", "box", "true"), DAEMON, "exclude", "one of them"),
     (("run", "--sysctl", "kernel.panic=1", "box", "true"), DAEMON, "kernel.panic", ""),
     (("run", "--stop-signal", "NOPE", "box", "true"), DAEMON, "NOPE", "SIGTERM"),
@@ -189,7 +198,7 @@ CONTAINERS = [
     (("logs", "nothere"), NOT_FOUND, "nothere", ""),
     (("logs", "--since", "yesterday", "web"), SPEC, "yesterday", ""),
     (("inspect", "nothere"), NOT_FOUND, "nothere", "ps"),
-    (("inspect", "-f", "{{.No}}", "web"), SPEC, ".No", "inspect"),
+    (("inspect", "-f", "{{.No}}", "web"), SPEC, ".No", "known"),
     (("inspect", "-f", "{{range .}}", "web"), SPEC, "range", ".A.B"),
     (("port", "web", "99"), NOT_FOUND, "99/tcp", "port web"),
     (("ps", "-f", "nme=x"), SPEC, "nme", "'name'"),
@@ -213,12 +222,15 @@ WORDS = [
     (("-H", "unix:///no/such.sock", "ps"), UNREACHABLE, "no daemon answers", "netkit daemon"),
     (("ps", "-H", "tcp://127.0.0.1:1"), UNREACHABLE, "no daemon answers", "netkit daemon"),
     (("ps", "-H", "tcp://127.0.0.1:port"), SPEC, "port", ""),
-    (("ps", "-H", "unix://" + "/x" * 90), SPEC, "too long", ""),
-    (("daemon", "--bip", "10.0.0.0"), SPEC, "10.0.0.0", ""),
-    (("daemon", "--mtu", "x"), SPEC, "x", "integer"),
-    (("daemon", "-b", "an-overlong-interface"), SPEC, "an-overlong-interface", "15"),
-    (("daemon", "--default-address-pool", "nonsense"), SPEC, "nonsense", "base="),
-    (("daemon", "--ip", "x"), SPEC, "'x'", "192.168"),
+    (("ps", "-H", "unix://" + "/x" * 90), UNREACHABLE, "too long", ""),
+]
+
+DAEMONS = [
+    (("--bip", "10.0.0.0"), SPEC, "10.0.0.0", ""),
+    (("--mtu", "x"), SPEC, "x", "integer"),
+    (("-b", "an-overlong-interface"), SPEC, "an-overlong-interface", "15"),
+    (("--default-address-pool", "nonsense"), SPEC, "nonsense", "base="),
+    (("--ip", "x"), SPEC, "'x'", "192.168"),
 ]
 
 
@@ -255,3 +267,147 @@ def test_and_nothing_has_changed(busy):
     assert names == {"/web", "/far", "/asleep", *(f"/full{number}" for number in range(5))}
     assert everything(lab) == before
     assert before[-1] == "nothing to change"
+
+
+@pytest.mark.parametrize(("argv", "code", "message", "hint"), DAEMONS, ids=[row[0][0] for row in DAEMONS])
+def test_a_daemon_with_bad_options_touches_nothing(lab, argv, code, message, hint):
+    state = lab.folder / "other"
+    words = ("daemon", "-H", f"unix://{lab.folder}/other.sock", "--state-dir", str(state))
+    done = subprocess.run(
+        lab.outside.argv(NETKIT, *words, *argv), capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert hint in done.stderr
+    assert not state.exists()
+
+
+def test_a_second_daemon_is_told_who_is_there(lab):
+    """One for each namespace and for each state folder, however often one tries."""
+    for state, named in [(lab.state, "state folder"), (lab.folder / "else", "namespace")] * 3:
+        done = subprocess.run(
+            lab.host.argv(NETKIT, "daemon", "-H", f"unix://{lab.folder}/o.sock", "--state-dir", str(state)),
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert done.returncode == CONFLICT
+        assert named in done.stderr
+        assert str(lab.daemon.pid) in done.stderr
+        assert "hint:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "mend"), [("iptables", "iptables"), ("runc", "runc"), ("conmon", "conmon")]
+)
+def test_a_daemon_without_its_programs_names_the_package(lab, tmp_path, missing, mend):
+    for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+        for program in Path(folder).iterdir():
+            place = tmp_path / program.name
+            gone = program.name.startswith(missing) or program.name == "crun" or program.name.startswith("xtables")
+            if not (gone and missing in {"iptables", program.name, "runc"}) and not place.is_symlink():
+                place.symlink_to(program)
+    words = ("daemon", "-H", f"unix://{lab.folder}/p.sock", "--state-dir", str(lab.folder / "less"))
+    done = subprocess.run(
+        lab.outside.argv(NETKIT, *words),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env={**os.environ, "PATH": str(tmp_path)},
+    )
+    assert done.returncode == UNSUPPORTED, done.stderr
+    assert missing in done.stderr.partition("hint:")[0]
+    assert f"apt-get install {mend}" in done.stderr.partition("hint:")[2]
+
+
+def nobody(lab, *argv, **env):
+    words = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-m"]
+    return subprocess.run(
+        lab.host.argv(*words, "netkit.cli.main", *argv),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env=lab.environment(**env),
+        cwd="/",
+    )
+
+
+def test_whoever_is_not_root_is_told_so(lab):
+    with readable(sys.executable):
+        asked = nobody(lab, "ps")
+        assert asked.returncode == UNREACHABLE, asked.stderr
+        assert "permission" in asked.stderr
+        assert "hint:" in asked.stderr
+        served = nobody(lab, "daemon", "--state-dir", "/tmp/nkt-nobody")
+        assert served.returncode == UNSUPPORTED, served.stderr
+        assert "root" in served.stderr
+        assert "sudo" in served.stderr
+    assert not Path("/tmp/nkt-nobody").exists()
+
+
+@contextlib.contextmanager
+def readable(program):
+    """Skip where nobody else may run our interpreter."""
+    probe = ["setpriv", "--reuid", "65534", "--clear-groups", program, "-c", "import netkit.cli.main"]
+    if subprocess.run(probe, capture_output=True, cwd="/").returncode:
+        pytest.skip("the interpreter is not for everyone to run")
+    yield
+
+
+class Wire(http.client.HTTPConnection):
+    """The daemon's socket, without a client of ours."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=20)
+        self._path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self._path)
+
+
+BODIES = [
+    ("/containers/create", b"{", 400, "malformed JSON"),
+    ("/containers/create", b"[]", 400, "not a JSON object"),
+    ("/containers/create", b"{}", 400, "image"),
+    ("/containers/create", b'{"Image": 5}', 400, "expected `str`"),
+    ("/containers/create", b'{"Image": "box", "Cmdd": ["x"]}', 400, "did you mean 'Cmd'"),
+    ("/containers/create", b'{"Image": "box", "HostConfig": {"Memry": 1}}', 400, "'Memory'"),
+    ("/containers/create", b'{"Image": "box", "Cmd": ["x"], "HostConfig": {"Binds": ["/:/x"]}}', 501, "Binds"),
+    ("/networks/create", b'{"Name": "x", "IPAM": {"Config": [{"Subnt": "1"}]}}', 400, "'Subnet'"),
+    ("/networks/create", b'{"Name": "x", "EnableIPv6": true}', 501, "EnableIPv6"),
+    ("/netkit/links", b'{"Parent": "a"}', 400, "target"),
+    ("/containers/create?name=a%2Fb", b'{"Image": "box", "Cmd": ["x"]}', 400, "a/b"),
+    ("/v1.99/containers/create", b"{}", 400, "too new"),
+    ("/v1.1/containers/create", b"{}", 400, "too old"),
+    ("/nothing/here", b"{}", 404, "not found"),
+    ("/containers/create", b"x" * (20 << 20), 413, "too large"),
+    ("/containers/create", b'{"a":' * 5000, 400, "malformed JSON"),
+    ("/containers/create", b'{"Image": "\xff"}', 400, "malformed JSON"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "words"), BODIES, ids=[f"{i}" for i in range(len(BODIES))])
+def test_bad_bodies_are_answered_and_change_nothing(busy, path, body, status, words):
+    lab, before, _ = busy
+    wire = Wire(lab.socket)
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            wire.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = wire.getresponse()
+        said = json.loads(answer.read())
+    finally:
+        wire.close()
+    assert answer.status == status, said
+    assert words.lower() in said["message"].lower()
+    assert in_state(lab) == before[2]
+
+
+def test_garbage_on_the_socket_is_survived(lab):
+    for data in (b"\x00" * 100, b"GET\r\n\r\n", b"POST /containers/create HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(str(lab.socket))
+            sock.sendall(data)
+            assert b" 400 " in sock.recv(200)
+    assert lab.netkit("version").returncode == 0

@@ -30,6 +30,7 @@ FILLED = {
     '{{index .Ports "81/tcp"}}': "<no value>",
     '{{join .Env " "}} {{len .Env}} {{upper .Id}}': "A=1 B=2 2 ABC",
     "a {{- .Id -}} b": "aabcb",
+    '{{.Id}}{{"\\n"}}': "abc\n",
 }
 
 
@@ -52,6 +53,7 @@ REFUSED = {
     "{{(.Id}}": "bracket",
     "{{$nothing}}": "$nothing",
     "{{json}}": "{{json}}",
+    '{{"\\x"}}': "not understood",
     "{{if}}{{end}}": "not understood",
     "{{join .State 1}}": "worked out",
 }
