@@ -40,7 +40,7 @@ def describe(command: click.Command, path: str) -> None:
     for option in options:
         names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
         print(f"- {names}{': ' + option.help if option.help else ''}")
-    print("" if not options else "")
+    print()
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def _cidfile(name: str) -> Iterator[IO[str]]:
         yield io.StringIO()
         return
     try:
-        file = Path(name).open("x")
+        file = Path(name).open("x")  # noqa: SIM115
     except FileExistsError as err:
         raise SpecError(f"{name} exists already", hint="remove it, or name another") from err
     except OSError as err:
@@ -231,7 +231,7 @@ def _host_config(given: dict[str, Any]) -> dict[str, Any]:
         "AutoRemove": given["remove"],
         "RestartPolicy": {"Name": policy, "MaximumRetryCount": int(attempts or 0)},
         "Memory": parse_bytes(given["memory"]) if given["memory"] else 0,
-        "NanoCpus": round(given["cpus"] * 1_000_000_000),
+        "NanoCpus": _nano_cpus(given["cpus"]),
         "PidsLimit": given["pids_limit"] or None,
         "CapAdd": list(given["cap_add"]),
         "CapDrop": list(given["cap_drop"]),
@@ -243,6 +243,12 @@ def _host_config(given: dict[str, Any]) -> dict[str, Any]:
         "DnsOptions": list(given["dns_option"]),
         "Sysctls": mapping(given["sysctls"], "--sysctl"),
     }
+
+
+def _nano_cpus(cpus: float) -> int:
+    if not 0 <= cpus < 1_000_000:  # which "nan" is not either
+        raise SpecError(f"invalid number of cpus {cpus:g}", hint="for example 1.5")
+    return round(cpus * 1_000_000_000)
 
 
 def _bindings(ports: Iterable[str]) -> dict[str, list[dict[str, str]]]:
@@ -272,7 +278,10 @@ def _networks(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
                 f"network mode {mode} excludes other networks, addresses and aliases", hint="leave them out"
             )
         return mode, {}
-    names = {"default": "bridge"}
-    endpoints = {names.get(wish["name"], wish["name"]): wish_body(wish) for wish in wishes}
+    names = ["bridge" if wish["name"] == "default" else wish["name"] for wish in wishes]
+    for name in names:
+        if name in {"host", "none"} or name.startswith("container:") or names.count(name) > 1:
+            raise SpecError(f"network {name} is given beside others, or twice", hint="leave it out")
+    endpoints = {name: wish_body(wish) for name, wish in zip(names, wishes, strict=True)}
     plain = len(wishes) == 1 and not any(endpoints.values())
     return mode, {} if plain else endpoints

@@ -97,8 +97,12 @@ def wish_body(wish: dict[str, Any]) -> dict[str, Any]:
 def parse_bytes(text: str) -> int:
     """`64m`, `1g`, `1048576` in bytes. Raises SpecError."""
     word = text.lower().removesuffix("ib").rstrip("b") if text.lower() != "b" else text
+    word = "" if set(word) & set(" _") else word  # which float() would take
     number, unit = (word[:-1], word[-1]) if word and word[-1].isalpha() else (word, "")
     try:
-        return int(float(number) * _UNITS[unit])
-    except (ValueError, KeyError) as err:
+        size = int(float(number) * _UNITS[unit])
+    except (ValueError, KeyError, OverflowError) as err:
         raise SpecError(f"invalid size {text!r}", hint="for example 64m or 1g") from err
+    if size < 0:
+        raise SpecError(f"invalid size {text!r}", hint="it cannot be negative")
+    return size

@@ -41,7 +41,7 @@ def parse(data: bytes) -> dict[str, Any]:
     """The body as plain JSON. Raises SpecError where it is not an object."""
     try:
         raw = msgspec.json.decode(data) if data.strip() else {}
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise SpecError(f"malformed JSON in the request body: {err}", hint="send a JSON object") from err
     if raw is None:
         return {}

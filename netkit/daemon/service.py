@@ -1,4 +1,4 @@
-"""The verbs of the daemon: each is an admission, one change by the engine, and an event.
+"""The verbs of the daemon, those about containers and about the whole among them.
 
 Synchronous methods run on the one engine thread (`await service.call(service.start, …)`), which
 makes it the one writer; the intent is immutable and may be read from any thread. What takes time
@@ -10,49 +10,47 @@ makes it the one writer; the intent is immutable and may be read from any thread
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
 from netkit.core.admit import container as containers
-from netkit.core.admit import endpoint, find, link, network, ports
+from netkit.core.admit import ports
 from netkit.core.walk import Verdict
 from netkit.daemon import naming
 from netkit.daemon.events import Events
+from netkit.daemon.networking import Networking
 from netkit.daemon.supervisor import Supervisor
-from netkit.engine.apply import Edit, Engine, Outcome
+from netkit.engine.apply import Engine, Outcome
 from netkit.engine.explain import Question, explain
 from netkit.engine.facts import Facts
 from netkit.engine.registry import Hands
 from netkit.engine.store import Entry, Made, Store, now
 from netkit.errors import NetkitError
 from netkit.model.operation import Operation
-from netkit.model.request import Caller, ContainerRequest, EndpointRequest, NetworkRequest
-from netkit.model.spec import Container, Host, Intent, Network, Publish
+from netkit.model.request import Caller, ContainerRequest
+from netkit.model.spec import Container, Intent
 from netkit.runtime.containers import Runtime, State
 from netkit.runtime.images import Images
 
 Result = TypeVar("Result")
 
 
-class Service:
+class Service(Networking):
     """One host's networks and containers. See the module for which thread calls what."""
 
     def __init__(
         self, store: Store, engine: Engine, hands: Hands, facts: Facts, images: Images, events: Events
     ) -> None:
+        super().__init__(engine, facts, events)
         self._store = store
-        self._engine = engine
         self._hands = hands
-        self._facts = facts
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._loop = asyncio.get_running_loop()
         self.images = images
         self.runtime: Runtime = hands.runtime
-        self.events = events
         self._supervisor = Supervisor(self)
 
     async def call(self, function: Callable[..., Result], *args: Any) -> Result:
@@ -84,22 +82,6 @@ class Service:
         """An event about a container."""
         self._tell("container", action, container)
 
-    # reading
-
-    @property
-    def intent(self) -> Intent:
-        return self._engine.intent
-
-    def host(self, *, links: bool = False, wanted: Collection[tuple[str, int]] | None = None) -> Host:
-        """The facts a decision needs; see `engine.facts`."""
-        return self._facts.read(self.intent, links=links, ports=wanted)
-
-    def network(self, ref: str) -> Network:
-        return find.network(self.intent, ref)
-
-    def container(self, ref: str) -> Container:
-        return find.container(self.intent, ref)
-
     def state(self, container_id: str) -> State:
         """What a container does now, or how its latest run ended. Any thread; cheap."""
         container = self.intent.containers[container_id]
@@ -115,102 +97,6 @@ class Service:
             finished=container.finished,
             error=container.error,
         )
-
-    # networks
-
-    def create_network(self, request: NetworkRequest, caller: Caller, dry_run: bool = False) -> Outcome:
-        new_id, time, host = secrets.token_hex(32), now(), self.host(links=True)
-        return self._change(
-            lambda intent: network.create(intent, request, host, new_id=new_id, now=time),
-            caller,
-            dry_run,
-            host,
-            ("network", "create"),
-        )
-
-    def remove_network(self, ref: str, caller: Caller, dry_run: bool = False) -> Outcome:
-        self._forget_endpoints_of_stopped(ref, dry_run)
-        return self._change(
-            lambda intent: network.remove(intent, ref), caller, dry_run, event=("network", "destroy")
-        )
-
-    def prune_networks(
-        self, keep: Callable[[Network], bool], caller: Caller, dry_run: bool = False
-    ) -> Outcome:
-        """Remove the networks that nothing is attached to, less those that `keep` spares."""
-        doomed = [net for net in network.unused(self.intent) if not keep(net)]
-        done = [self.remove_network(net.id, caller, dry_run) for net in doomed]
-        operations = tuple(operation for outcome in done for operation in outcome.operations)
-        return Outcome(operations, [net.name for net in doomed])
-
-    def attach_interface(self, ref: str, interface: str, caller: Caller, dry_run: bool = False) -> Outcome:
-        host = self.host(links=True)
-        return self._change(
-            lambda intent: network.attach(intent, ref, interface, host), caller, dry_run, host
-        )
-
-    def detach_interface(self, ref: str, interface: str, caller: Caller, dry_run: bool = False) -> Outcome:
-        return self._change(lambda intent: network.detach(intent, ref, interface), caller, dry_run)
-
-    # endpoints, links, ports
-
-    def connect(
-        self,
-        network_ref: str,
-        container_ref: str,
-        wish: EndpointRequest,
-        caller: Caller,
-        dry_run: bool = False,
-    ) -> Outcome:
-        outcome = self._change(
-            lambda intent: endpoint.connect(intent, network_ref, container_ref, wish), caller, dry_run
-        )
-        return self._told(outcome, "connect", network_ref, dry_run)
-
-    def disconnect(
-        self,
-        network_ref: str,
-        container_ref: str,
-        force: bool,
-        caller: Caller,
-        dry_run: bool = False,
-    ) -> Outcome:
-        outcome = self._change(
-            lambda intent: endpoint.disconnect(intent, network_ref, container_ref), caller, dry_run
-        )
-        return self._told(outcome, "disconnect", network_ref, dry_run)
-
-    def aliases(
-        self,
-        network_ref: str,
-        container_ref: str,
-        add: tuple[str, ...],
-        remove: tuple[str, ...],
-        caller: Caller,
-        dry_run: bool = False,
-    ) -> Outcome:
-        return self._change(
-            lambda intent: endpoint.alias(intent, network_ref, container_ref, add, remove),
-            caller,
-            dry_run,
-        )
-
-    def publish(
-        self, ref: str, wanted: tuple[Publish, ...], caller: Caller, dry_run: bool = False
-    ) -> Outcome:
-        host = self.host(wanted=ports.needs(self.container(ref), wanted))
-        return self._change(lambda intent: ports.publish(intent, ref, wanted, host), caller, dry_run, host)
-
-    def unpublish(self, ref: str, names: tuple[str, ...], caller: Caller, dry_run: bool = False) -> Outcome:
-        return self._change(lambda intent: ports.unpublish(intent, ref, names), caller, dry_run)
-
-    def add_link(
-        self, parent: str, target: str, alias: str, caller: Caller, dry_run: bool = False
-    ) -> Outcome:
-        return self._change(lambda intent: link.add(intent, parent, target, alias), caller, dry_run)
-
-    def remove_link(self, parent: str, name: str, caller: Caller, dry_run: bool = False) -> Outcome:
-        return self._change(lambda intent: link.remove(intent, parent, name), caller, dry_run)
 
     # containers
 
@@ -358,39 +244,6 @@ class Service:
     def journal(self, limit: int) -> list[Entry]:
         return self._store.journal(limit)
 
-    # inside
-
-    def _change(
-        self,
-        edit: Edit,
-        caller: Caller,
-        dry_run: bool,
-        host: Host | None = None,
-        event: tuple[str, str] | None = None,
-    ) -> Outcome:
-        outcome = self._engine.change(edit, host or self.host(), caller, dry_run=dry_run)
-        if event and not dry_run:
-            self._tell(*event, outcome.subject)
-        return outcome
-
-    def _settle(self, edit: Edit, caller: Caller, dry_run: bool = False) -> Outcome:
-        """A change that cannot be taken back: a process has ended, or is ended by it."""
-        return self._engine.change(edit, self.host(), caller, dry_run=dry_run, final=True)
-
-    def _tell(self, kind: str, action: str, subject: Network | Container, **more: str) -> None:
-        attributes = {"name": subject.name, **more}
-        if isinstance(subject, Container):
-            attributes |= {"image": subject.image, **subject.labels}
-        else:
-            attributes["type"] = "bridge"
-        self.events.publish(kind, action, subject.id, attributes)
-
-    def _told(self, outcome: Outcome, action: str, network_ref: str, dry_run: bool) -> Outcome:
-        if not dry_run:
-            net = self.network(network_ref)
-            self._tell("network", action, net, container=outcome.subject.id)
-        return outcome
-
     def _note_failure(self, container: Container, err: NetkitError, caller: Caller) -> None:
         """A start that failed leaves nothing running, and its reason with the container (--rm: nothing)."""
         self.runtime.give_up(container.id)
@@ -407,16 +260,6 @@ class Service:
         self.runtime.remove(container.id)
         self._tell("container", "destroy", container)
         self._loop.call_soon_threadsafe(self._supervisor.removed, container)
-
-    def _forget_endpoints_of_stopped(self, ref: str, dry_run: bool) -> None:
-        """A stopped container does not hold a network; it loses its endpoint there."""
-        net = self.network(ref)
-        if dry_run or net.default or network.users_of(self.intent, net):
-            return
-        for container in self.intent.containers.values():
-            if net.id in container.endpoints:
-                leave = partial(endpoint.disconnect, network_ref=net.id, container_ref=container.id)
-                self._engine.adjust(leave)
 
 
 def _gone(intent: Intent, ref: str, end: containers.Ending) -> tuple[Intent, Container]:

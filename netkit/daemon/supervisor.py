@@ -198,14 +198,16 @@ class Supervisor:
         self._returning.add(container.id)
         try:
             await asyncio.sleep(delay)
+            await self._start_again(container)
         finally:
             self._returning.discard(container.id)
+
+    async def _start_again(self, container: Container) -> None:
         now = self._service.intent.containers.get(container.id)
         if now is None or now.running or now.halted:
             return
+        by = Caller(user="netkit", verb=f"restart policy {container.restart.policy}")
         try:
-            verb = f"restart policy {container.restart.policy}"
-            by = Caller(user="netkit", verb=verb)
             await self._service.call(self._service.start, container.id, by, False, True)
         except NetkitError as err:
             log.error("container %s could not be started again: %s", container.name, err)

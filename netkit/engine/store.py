@@ -2,9 +2,9 @@
 
 SQLite with a write-ahead log, one writer. A change is saved in one transaction together with its
 journal entry, so that after a crash the intent is the old one or the new one, never a mixture.
-A file that cannot be read is kept aside under another name and told, one that was emptied or
-removed is told; the intent comes back from the copies beside it (`engine.copies`), and the reconcile that follows holds it against the
-kernel. The journal begins anew.
+A file that cannot be read is kept aside under another name and told; one that was emptied or
+removed is told. The intent then comes back from the copies beside it (`engine.copies`), and the
+reconcile that follows holds it against the kernel. The journal begins anew.
 
     store = Store(Path("/var/lib/netkit"))
     intent = store.load()

@@ -257,11 +257,12 @@ def parse_address(text: str, what: str = "address") -> IPAddress:
 
 def parse_ports(text: str, what: str) -> tuple[int, int]:
     """`80` or `8000-8010` as an inclusive range. Raises SpecError."""
-    low, _, high = text.partition("-")
-    try:
-        first, last = int(low), int(high or low)
-    except ValueError as err:
-        raise SpecError(f"invalid {what} {text!r}", hint="a number or a range such as 8000-8010") from err
+    low, dash, high = text.partition("-")
+    high = high if dash else low
+    # int() would take blanks, signs, underscores and other scripts' digits.
+    if not all(word.isascii() and word.isdigit() for word in (low, high)):
+        raise SpecError(f"invalid {what} {text!r}", hint="a number or a range such as 8000-8010")
+    first, last = int(low), int(high)
     if not 0 < first <= last < 65536:
         raise SpecError(f"invalid {what} {text!r}", hint="ports go from 1 to 65535, low to high")
     return first, last
@@ -314,10 +315,8 @@ def parse_link(text: str) -> tuple[str, str]:
 def parse_mac(text: str) -> str:
     """A unicast MAC address in lower case with colons. Raises SpecError."""
     parts = text.lower().replace("-", ":").split(":")
-    try:
-        octets = [int(part, 16) for part in parts if len(part) == 2]
-    except ValueError:
-        octets = []
+    hexadecimal = set("0123456789abcdef")
+    octets = [int(part, 16) for part in parts if len(part) == 2 and hexadecimal.issuperset(part)]
     if len(parts) != 6 or len(octets) != 6 or octets[0] & 1:
         raise SpecError(f"invalid MAC address {text!r}", hint="six octets, unicast: 02:42:ac:11:00:02")
     return ":".join(f"{octet:02x}" for octet in octets)

@@ -50,7 +50,7 @@ def lab(box_tar):
     """A host with networks n7 (icc off) and n8, container db on n7, and nothing else of anybody's."""
     lab = Lab()
     try:
-        lab.start()
+        start(lab)
         lab.netkit("image", "import", str(box_tar), "box")
         lab.netkit("network", "create", *SUBNET, "n7")
         lab.netkit(
@@ -259,10 +259,10 @@ def test_run_and_rm(lab):
 def test_teardown(lab):
     """The default network comes back with the daemon, so that it is there afterwards too."""
     lab.netkit("rm", "-f", "db")
+    lab.netkit("network", "rm", "n7")
     lab.netkit("network", "rm", "n8")
-    run = ("run", "-d", "--name", "web", "--network", "n7", "--ip", "10.77.0.9", "-p", "8080:80")
-    back = (("network", "create", *SUBNET, "n7"), (*run, "box", "sleep", "100000"))
-    lab.netkit(*back[1])
-    assert die_at_each_operation(lab, ("teardown",), back=back, done=True) >= 20
+    run = ("run", "-d", "--name", "web", "-p", "8080:80", "box", "sleep", "100000")
+    lab.netkit(*run)
+    assert die_at_each_operation(lab, ("teardown",), back=[run], done=True) >= 20
     lab.netkit("teardown")
     assert lab.leftovers() == ""

@@ -156,14 +156,13 @@ def _check_words(request: ContainerRequest) -> None:
     if request.workdir and not request.workdir.startswith("/"):
         raise SpecError(f"working folder {request.workdir!r} is not absolute", hint="begin it with /")
     if request.hostname and not _HOSTNAME.fullmatch(request.hostname):
-        raise SpecError(f"invalid host name {request.hostname!r}", hint="letters, digits, - and ., at most 64")
+        raise SpecError(f"invalid host name {request.hostname!r}", hint="letters, digits, - and . only")
     if 0 < request.limits.memory < _LEAST_MEMORY:
         raise SpecError(f"a memory limit of {request.limits.memory} bytes is too small", hint="at least 6m")
     for name in request.sysctls:
         if not name.startswith(("net.", "fs.mqueue.")) and name not in _SYSCTLS:
-            raise SpecError(
-                f"sysctl {name} is not the container's own", hint="net.…, fs.mqueue.… and kernel.shm…, .msg… are"
-            )
+            own = "net.…, fs.mqueue.… and kernel.shm…, kernel.msg… are"
+            raise SpecError(f"sysctl {name} is not the container's own", hint=own)
         if name.startswith("net.") and request.mode == "host":
             raise SpecError(f"sysctl {name} would change the host's network", hint="leave it out")
 
