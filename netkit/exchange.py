@@ -8,6 +8,7 @@ Source: RFC 9112.
     response = Response(sock.makefile("rb"))
 """
 
+import io
 import socket
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
@@ -40,7 +41,7 @@ def send_stream(
 class Response:
     """What came back: `status`, `kind` (the content type), and the body, read as it comes."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         line = file.readline()
         if line and not line.startswith(b"HTTP/1."):
