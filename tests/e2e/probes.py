@@ -27,7 +27,7 @@ def ask_from(space, address, port, wait=2):
     return done.strip() or None
 
 
-def eventually(check, seconds=5):
+def eventually(check, seconds=15):
     """The first true answer of `check`, or its last one."""
     import time
 

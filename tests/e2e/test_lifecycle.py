@@ -64,23 +64,23 @@ def test_kill_sends_what_it_is_told_to(lab):
 
 
 def test_wait_restart_rename_and_remove(lab):
-    idle(lab, "a")
-    before = state(lab, "a")["Pid"]
-    lab.netkit("restart", "-t", "0", "a")
-    assert state(lab, "a")["Pid"] not in {0, before}
-    lab.netkit("rename", "a", "b")
-    assert lab.netkit("inspect", "a", check=False).returncode == 4
+    idle(lab, "old")
+    before = state(lab, "old")["Pid"]
+    lab.netkit("restart", "-t", "0", "old")
+    assert state(lab, "old")["Pid"] not in {0, before}
+    lab.netkit("rename", "old", "young")
+    assert lab.netkit("inspect", "old", check=False).returncode == 4
     waiting = subprocess.Popen(
-        lab.host.argv(NETKIT, "wait", "b"), stdout=subprocess.PIPE, text=True, env=lab.environment()
+        lab.host.argv(NETKIT, "wait", "young"), stdout=subprocess.PIPE, text=True, env=lab.environment()
     )
-    lab.netkit("stop", "-t", "0", "b")
+    lab.netkit("stop", "-t", "0", "young")
     assert waiting.communicate(timeout=10)[0] == "137\n"
-    assert lab.out("wait", "b") == "137"
-    lab.netkit("start", "b")
-    running = lab.netkit("rm", "b", check=False)
+    assert lab.out("wait", "young") == "137"
+    lab.netkit("start", "young")
+    running = lab.netkit("rm", "young", check=False)
     assert running.returncode == 5
-    assert "rm -f b" in running.stderr
-    lab.netkit("rm", "-f", "b")
+    assert "rm -f young" in running.stderr
+    lab.netkit("rm", "-f", "young")
     assert lab.plan() == "nothing to change"
 
 
