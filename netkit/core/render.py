@@ -49,20 +49,19 @@ def affected(old: Intent, new: Intent) -> Units:
     """The units whose resources may differ between two intents."""
     networks = _changed(old.networks, new.networks)
     containers = _changed(old.containers, new.containers)
-    parents = {
-        parent.id
-        for intent in (old, new)
-        for child in containers
-        for parent, _ in link.parents(intent, child)
-    }
-    on_networks = {
-        container.id
-        for intent in (old, new)
-        for container in intent.containers.values()
-        if any(net in container.endpoints for net in _reshaped(old, new, networks))
-    }
+    reshaped = _reshaped(old, new, networks)
+    # One look at each container, plainly: this is what grows with the host at every change.
+    candidates = [*new.containers.values(), *(old.containers[c] for c in containers if c in old.containers)]
+    touched = set(containers)
+    for container in candidates:
+        for item in container.links:
+            if item.target in containers:
+                touched.add(container.id)
+        for network_id in reshaped:
+            if network_id in container.endpoints:
+                touched.add(container.id)
     host = _needs_filter(old) != _needs_filter(new) or bool(old.networks) != bool(new.networks)
-    return Units(host, frozenset(networks), frozenset(containers | parents | on_networks))
+    return Units(host, frozenset(networks), frozenset(touched))
 
 
 def render(intent: Intent, host: Host, units: Units) -> dict[Key, Resource]:

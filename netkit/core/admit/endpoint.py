@@ -109,10 +109,12 @@ def alias(
 
 def taken(intent: Intent, network: Network, but: str = "") -> set[int]:
     """The addresses in use or spoken for on a network, as numbers, less those of container `but`."""
-    ends = (
-        container.endpoints.get(network.id) for container in intent.containers.values() if container.id != but
-    )
-    return {int(address) for end in ends if end and (address := end.address or end.ip)}
+    found: set[int] = set()
+    for container in intent.containers.values():
+        end = container.endpoints.get(network.id)
+        if end is not None and container.id != but and (address := end.address or end.ip) is not None:
+            found.add(address.value)
+    return found
 
 
 def _check_connectable(container: Container) -> None:
