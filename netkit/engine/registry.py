@@ -3,6 +3,7 @@
 hands = build(state_dir, store.sysctls, variant="auto")
 """
 
+import contextlib
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Literal
@@ -49,6 +50,9 @@ def build(state_dir: Path, previous: MutableMapping[str, str], variant: Variant)
         veths.close()
         sets.close()
         rtnl.close()
+        for folder in (places.runtime_root, places.run):
+            with contextlib.suppress(OSError):  # not empty while containers run
+                folder.rmdir()
 
     drivers: tuple[Driver, ...] = (
         SysctlDriver(previous),
