@@ -4,75 +4,143 @@ The kernel decides where a flow goes with its first packet and then remembers. A
 keeps its port is never asked again, so a port that is published, moved or taken back must take
 the memory of it along; and an opening that is closed must close the flows through it.
 
-    forget([Flow(protocol="udp", dst_port=53)])
+    forget([Flow("udp", dst_port=53)])
 """
 
 import errno
 import socket
-from collections.abc import Sequence
-from typing import Any
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
 from netkit.errors import ApplyError
+from netkit.kernel.attributes import pack, split
+from netkit.kernel.rtnl import ACK, Packed, Rtnl, RtnlError
 
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+
+# linux/netfilter/nfnetlink_conntrack.h; a message's type is its subsystem and what is asked of it.
+_NETLINK_NETFILTER = 12
+_SUBSYSTEM = 1 << 8
+_GET, _DELETE, _GET_STATISTICS = _SUBSYSTEM | 1, _SUBSYSTEM | 2, _SUBSYSTEM | 5
+_GLOBAL_ENTRIES = 1
+_HEAD = struct.pack("!BBH", socket.AF_INET, 0, 0)  # family, version, resource
+_ORIG, _REPLY, _ID, _ZONE = 1, 2, 12, 18
+_TUPLE_IP, _TUPLE_PROTO = 1, 2
+_IP_SRC, _IP_DST = 1, 2
+_PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
+
+
+class Half(NamedTuple):
+    """One direction of a connection, as bytes of the wire; ports are empty where there are none."""
+
+    protocol: bytes
+    src: bytes
+    dst: bytes
+    src_port: bytes
+    dst_port: bytes
 
 
 class Flow(msgspec.Struct, frozen=True):
     """Which connections: empty fields match all.
 
     `src`, `dst`, `dst_port` are those of the first packet as it was sent; `answer` is the address and
-    port that it was in fact led to, which the reply comes from.
+    port that it was in fact led to, which the reply comes from. All of one address are those that
+    it sent (`src`) and those that reached it (`answer`).
     """
 
-    protocol: str
+    protocol: str = ""
     src: str = ""
     dst: str = ""
     dst_port: int = 0
     answer: str = ""
     answer_port: int = 0
 
-    def matches(self, first: Any, reply: Any) -> bool:
-        """Whether a tracked connection, given as its two tuples, is meant."""
-        return (
-            first.proto == _PROTOCOLS.get(self.protocol)
-            and self.src in {"", first.saddr}
-            and self.dst in {"", first.daddr}
-            and self.dst_port in {0, first.dport}
-            and self.answer in {"", reply.saddr}
-            and self.answer_port in {0, reply.sport}
-        )
+    def halves(self) -> tuple[Half, Half]:
+        """What the first packet and the reply must show; empty fields match all."""
+        protocol = bytes([_PROTOCOLS[self.protocol]]) if self.protocol else b""
+        first = Half(protocol, _octets(self.src), _octets(self.dst), b"", _port(self.dst_port))
+        return first, Half(b"", _octets(self.answer), b"", _port(self.answer_port), b"")
 
 
-def forget(flows: Sequence[Flow]) -> int:
-    """Delete the tracked connections that any of `flows` means, in the caller's namespace.
+def forget(flows: Sequence[Flow], namespace: str = "") -> int:
+    """Delete the tracked connections that any of `flows` means, in the namespace at that path.
 
-    Returns how many. It costs one walk over the kernel's table, some 15 ms, however many are asked.
+    An empty path is the caller's own. Returns how many. Where nothing is tracked it costs 0.1 ms;
+    otherwise one walk over the kernel's table, however many are asked: 15 ms and 7 µs a connection.
+    Raises ApplyError.
     """
-    deleted = 0
-    with NFCTSocket() as table:
-        for entry in list(table.dump()):  # read to its end: the library cannot be left half-way
-            pair = _tuples(entry)
-            if pair is None or not any(flow.matches(*pair) for flow in flows):
-                continue
-            try:
-                table.entry("del", tuple_orig=pair[0])
-                deleted += 1
-            except NetlinkError as err:
-                if err.code != errno.ENOENT:  # it has ended meanwhile
-                    raise ApplyError(f"cannot forget a tracked connection: {err}") from err
-    return deleted
+    wanted = [flow.halves() for flow in flows]
+    try:
+        with Rtnl.open(namespace, _NETLINK_NETFILTER) as table:
+            # The walk goes through the buckets of all namespaces, however few are ours.
+            answers = table.ask_all(_GET, _HEAD) if _count(table) else []
+            stale = [entry for entry in _mentioning(answers, wanted) if _meant(entry, wanted)]
+            return sum(_delete(table, entry) for entry in stale)
+    except OSError as err:
+        raise ApplyError(
+            f"cannot forget tracked connections: {err.strerror}", hint="modprobe nf_conntrack_netlink"
+        ) from err
 
 
-def _tuples(entry: Any) -> tuple[Any, Any] | None:
-    """The two directions of a TCP, UDP or SCTP connection over IPv4; None for others."""
-    if entry["nfgen_family"] != socket.AF_INET:
-        return None
-    pair = tuple(
-        NFCTAttrTuple.from_netlink(socket.AF_INET, entry.get_attr(name))
-        for name in ("CTA_TUPLE_ORIG", "CTA_TUPLE_REPLY")
+def _count(table: Rtnl) -> int:
+    """How many connections the namespace tracks."""
+    answer = table.ask(_GET_STATISTICS, _HEAD) or b""
+    return int.from_bytes(split(answer[len(_HEAD) :]).get(_GLOBAL_ENTRIES, b""), "big")
+
+
+def _mentioning(answers: Iterable[bytes], wanted: Sequence[tuple[Half, Half]]) -> Iterator[dict[int, bytes]]:
+    """The attributes of those connections that have what is wanted anywhere in them.
+
+    Taking apart a connection takes 25 µs, and of a busy host's ten thousand hardly any is meant.
+    """
+    words = [[part for half in pair for part in half if part] for pair in wanted]
+    for answer in answers:
+        if any(all(word in answer for word in each) for each in words):
+            yield split(answer[len(_HEAD) :])
+
+
+def _meant(entry: dict[int, bytes], wanted: Sequence[tuple[Half, Half]]) -> bool:
+    first, reply = _half(entry.get(_ORIG, b"")), _half(entry.get(_REPLY, b""))
+    return any(_fits(first, one) and _fits(reply, other) for one, other in wanted)
+
+
+def _fits(seen: Half, pattern: Half) -> bool:
+    return all(not part or part == here for part, here in zip(pattern, seen, strict=True))
+
+
+def _half(data: bytes) -> Half:
+    parts = split(data)
+    address, transport = split(parts.get(_TUPLE_IP, b"")), split(parts.get(_TUPLE_PROTO, b""))
+    return Half(
+        transport.get(_PROTO_NUM, b"")[:1],
+        address.get(_IP_SRC, b""),
+        address.get(_IP_DST, b""),
+        transport.get(_PROTO_SRC_PORT, b"")[:2],
+        transport.get(_PROTO_DST_PORT, b"")[:2],
     )
-    return (pair[0], pair[1]) if all(half.proto in _PROTOCOLS.values() for half in pair) else None
+
+
+def _delete(table: Rtnl, entry: dict[int, bytes]) -> bool:
+    """Delete one connection; False when it has ended meanwhile."""
+    # With its id: another one of the same ports may have taken its place. Never without the tuple,
+    # which the kernel takes for "all of them".
+    named = (_ORIG, _ID, _ZONE)
+    body = b"".join(pack(kind, entry[kind]) for kind in named if kind == _ORIG or kind in entry)
+    try:
+        table.do(Packed(_DELETE, ACK, _HEAD + body))
+    except RtnlError as err:
+        if err.errno != errno.ENOENT:
+            raise
+        return False
+    return True
+
+
+def _octets(address: str) -> bytes:
+    return socket.inet_aton(address) if address else b""
+
+
+def _port(number: int) -> bytes:
+    return struct.pack("!H", number) if number else b""

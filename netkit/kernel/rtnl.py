@@ -30,6 +30,8 @@ REPLACE = ACK | NLM_F_CREATE | NLM_F_REPLACE
 
 _HEADER = struct.Struct("=IHHII")
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_DUMP_INTR = 0x10
+_DUMPS = 8  # where links come and go all the time, the last one is taken as it is
 _BUFFER = 1 << 20
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 
@@ -62,10 +64,13 @@ class Rtnl:
         sock.bind((0, 0))
 
     @classmethod
-    def open(cls, namespace: str = "") -> "Rtnl":
-        """A socket made in the namespace at that path; empty for one's own. Raises OSError."""
+    def open(cls, namespace: str = "", protocol: int = socket.NETLINK_ROUTE) -> "Rtnl":
+        """A socket made in the namespace at that path; empty for one's own. Raises OSError.
+
+        Another `protocol` is spoken alike: only what the bodies of its messages mean differs.
+        """
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        return cls(libc.socket_in(namespace, socket.AF_NETLINK, kind, socket.NETLINK_ROUTE))
+        return cls(libc.socket_in(namespace, socket.AF_NETLINK, kind, protocol))
 
     def close(self) -> None:
         self._socket.close()
@@ -83,7 +88,7 @@ class Rtnl:
         failure: RtnlError | None = None
         waiting = len(messages)
         while waiting:
-            for kind, sequence, payload in self._receive():
+            for kind, _, sequence, payload in self._receive():
                 if kind != _NLMSG_ERROR or not first <= sequence <= self._sequence:
                     continue
                 waiting -= 1
@@ -97,7 +102,7 @@ class Rtnl:
         """The body of the answer to a request for one thing, or None where it does not exist."""
         self._send(kind, REQUEST, body)
         while True:
-            for answer, sequence, payload in self._receive():
+            for answer, _, sequence, payload in self._receive():
                 if sequence != self._sequence:
                     continue
                 if answer == _NLMSG_ERROR:
@@ -107,18 +112,29 @@ class Rtnl:
                     raise RtnlError(number, 0)
                 return payload
 
-    def ask_all(self, kind: int, body: bytes) -> Iterator[bytes]:
+    def ask_all(self, kind: int, body: bytes) -> list[bytes]:
         """The bodies of all answers to a request for everything."""
+        for _ in range(_DUMPS):
+            answers, whole = self._dump(kind, body)
+            if whole:
+                break
+        return answers
+
+    def _dump(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
+        """All answers, and whether nothing changed meanwhile: otherwise some may be missing."""
         self._send(kind, DUMP, body)
+        answers: list[bytes] = []
+        whole = True
         while True:
-            for answer, sequence, payload in self._receive():
+            for answer, flags, sequence, payload in self._receive():
                 if sequence != self._sequence:
                     continue
+                whole = whole and not flags & _NLM_F_DUMP_INTR
                 if answer == _NLMSG_DONE:
-                    return
+                    return answers, whole
                 if answer == _NLMSG_ERROR:
                     raise RtnlError(-struct.unpack_from("=i", payload)[0], 0)
-                yield payload
+                answers.append(payload)
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence += 1
@@ -135,7 +151,7 @@ class Rtnl:
         message.encode()
         return bytes(message.data)
 
-    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
         yield from _split(self._socket.recv(_BUFFER))
 
 
@@ -150,10 +166,10 @@ def message(cls: type, kind: int, flags: int, attributes: Sequence[tuple[str, An
     return made
 
 
-def _split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """The messages of one datagram as (type, sequence, payload)."""
+def _split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The messages of one datagram as (type, flags, sequence, payload)."""
     offset = 0
     while offset + _HEADER.size <= len(data):
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-        yield kind, sequence, data[offset + _HEADER.size : offset + length]
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, data[offset + _HEADER.size : offset + length]
         offset += (length + 3) & ~3
