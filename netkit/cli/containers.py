@@ -24,7 +24,9 @@ def start(door: Door, names: tuple[str, ...], attach: bool, interactive: bool) -
 
         if len(names) != 1:
             raise SpecError("only one container can be attached to", hint="start the others without -a")
-        raise click.exceptions.Exit(follow(door, names[0], stdin=interactive))
+        found = door.client.get(f"/containers/{names[0]}/json")
+        code = follow(door, found["Id"], terminal=found["Config"]["Tty"], stdin=interactive)
+        raise click.exceptions.Exit(code)
     each(door, names, lambda name: door.change("POST", f"/containers/{name}/start"), "starting")
 
 

@@ -8,7 +8,6 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -102,7 +101,10 @@ def run(door: Door, detach: bool, detach_keys: str, **given: Any) -> None:
             from netkit.cli.streams import follow
 
             stdin, removed = given["interactive"], given["remove"]
-            code = follow(door, made["Id"], stdin=stdin, detach_keys=detach_keys, removed=removed)
+            terminal = given["terminal"]
+            code = follow(
+                door, made["Id"], terminal=terminal, stdin=stdin, detach_keys=detach_keys, removed=removed
+            )
     except NetkitError as err:
         told(err)
         raise click.exceptions.Exit(_code_of(err)) from err
@@ -120,7 +122,7 @@ def _taken_back(door: Door, made: str, cidfile: str) -> Iterator[None]:
                 raise
             door.client.delete(f"/containers/{made}")
         if cidfile:
-            Path(cidfile).unlink(missing_ok=True)
+            _remove(cidfile)
         raise
 
 
@@ -140,7 +142,7 @@ def _cidfile(name: str) -> Iterator[IO[str]]:
         yield io.StringIO()
         return
     try:
-        file = Path(name).open("x")  # noqa: SIM115
+        file = open(name, "x")  # noqa: SIM115
     except FileExistsError as err:
         raise SpecError(f"{name} exists already", hint="remove it, or name another") from err
     except OSError as err:
@@ -149,8 +151,13 @@ def _cidfile(name: str) -> Iterator[IO[str]]:
         with file:
             yield file
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        _remove(name)
         raise
+
+
+def _remove(name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name)
 
 
 def _code_of(err: NetkitError) -> int:
@@ -201,7 +208,8 @@ def environment(pairs: Iterable[str], files: Iterable[str]) -> list[str]:
     words: list[str] = []
     for name in files:
         try:
-            lines = Path(name).read_text().splitlines()
+            with open(name) as file:
+                lines = file.read().splitlines()
         except OSError as err:
             raise SpecError(f"cannot read {name}: {err.strerror}", hint="one KEY=VALUE a line") from err
         words += [line for line in lines if line.strip() and not line.lstrip().startswith("#")]

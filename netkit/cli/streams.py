@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -79,10 +78,10 @@ def exec_(door: Door, name: str, argv: tuple[str, ...], **given: Any) -> None:
     raise click.exceptions.Exit(door.client.get(f"/exec/{made}/json")["ExitCode"])
 
 
-def follow(door: Door, name: str, *, stdin: bool, detach_keys: str = "", removed: bool = False) -> int:
+def follow(
+    door: Door, number: str, *, terminal: bool, stdin: bool, detach_keys: str = "", removed: bool = False
+) -> int:
     """Attach to a container, start it, carry its streams to the end; returns its exit code."""
-    container = door.client.get(f"/containers/{name}/json")
-    number, terminal = container["Id"], container["Config"]["Tty"]
     sock = _attached(door, number, stdin, detach_keys)
     codes: list[int] = []
     waiting = _waiter(door, number, "removed" if removed else "next-exit", codes)
@@ -135,13 +134,12 @@ def carry(
                     break
                 pending = _show(pending + data, terminal)
     sock.close()
-    return not _still_runs(door, number, resize)
+    # Who cannot type the detach keys has not left, and an exec is asked for its end by the caller.
+    return bool(resize) or not (stdin and sys.stdin.isatty()) or not _still_runs(door, number)
 
 
-def _still_runs(door: Door, number: str, resize: str) -> bool:
+def _still_runs(door: Door, number: str) -> bool:
     """The stream has ended: because the process has, or because the user detached?"""
-    if resize:
-        return False
     try:
         state = door.client.get(f"/containers/{number}/json")["State"]
     except NetkitError:
@@ -153,7 +151,7 @@ def _still_runs(door: Door, number: str, resize: str) -> bool:
         os.kill(state["Pid"], 0)
     except (ProcessLookupError, PermissionError):
         return False
-    return sys.stdin.isatty()
+    return True
 
 
 def _show(data: bytes, terminal: bool) -> bytes:
@@ -221,7 +219,7 @@ def _resizing(door: Door, place: str, wanted: bool) -> Iterator[None]:
         return
 
     def tell(*_: Any) -> None:
-        size = shutil.get_terminal_size()
+        size = os.get_terminal_size(sys.stdout.fileno())
         with contextlib.suppress(NetkitError):
             door.client.post(place, h=size.lines, w=size.columns)
 

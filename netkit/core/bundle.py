@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from netkit.errors import SpecError
-from netkit.model import names, paths
+from netkit.model import derived, names, paths
 from netkit.model.spec import Container, Host
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -89,7 +89,7 @@ def config(container: Container, host: Host) -> str:
 
 def cgroup(state_dir: str, container_id: str) -> str:
     """The container's cgroup: one parent for each state folder, so that daemons do not clash."""
-    return f"/netkit/{names.digest(state_dir)}/{container_id}"
+    return f"/netkit/{derived.digest(state_dir)}/{container_id}"
 
 
 def capabilities(container: Container) -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from netkit.core import bundle, firewall, ipam, link
 from netkit.core.plan import index
-from netkit.model import names, paths
+from netkit.model import derived, paths
 from netkit.model.resource import (
     Address,
     Adopted,
@@ -146,7 +146,7 @@ def _render_endpoints(intent: Intent, container: Container, namespace: str) -> I
         network = intent.networks[end.network]
         address = end.address or end.ip
         yield Veth(
-            name=names.veth_name(container.id, network.id),
+            name=derived.veth_name(container.id, network.id),
             bridge=network.bridge,
             mtu=network.mtu,
             namespace=namespace,
@@ -160,7 +160,7 @@ def _render_endpoints(intent: Intent, container: Container, namespace: str) -> I
         yield Route(
             namespace=namespace,
             gateway=str(network.gateway),
-            veth=names.veth_name(container.id, network.id),
+            veth=derived.veth_name(container.id, network.id),
             link=way_out.interface,
             owner=f"{container.owner}/{network.name}",
         )

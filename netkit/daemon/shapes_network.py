@@ -15,7 +15,8 @@ from netaddr import IPAddress
 from netkit.core.ipam import mac_of
 from netkit.daemon.bodies import BridgeBody, NetworkBody, PoolBody
 from netkit.errors import Forbidden, NotFound, SpecError, Unsupported
-from netkit.model.names import digest, nearest, parse_name
+from netkit.model.derived import digest
+from netkit.model.names import nearest, parse_name
 from netkit.model.request import NetworkRequest
 from netkit.model.spec import Container, Endpoint, Intent, Network, parse_address, parse_subnet
 

@@ -9,8 +9,6 @@ same message that makes the thing: there is no moment at which it exists unmarke
     'network/br0'
 """
 
-import difflib
-import hashlib
 import re
 from collections.abc import Iterable
 
@@ -61,23 +59,10 @@ def parse_name(name: str, what: str) -> str:
     return name
 
 
-def digest(*parts: str, length: int = 8) -> str:
-    """A short stable name for something named by `parts`."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:length]
-
-
-def veth_name(container_id: str, network_id: str) -> str:
-    """The host end of an endpoint's veth pair: 12 characters."""
-    return "nk" + digest(container_id, network_id, length=10)
-
-
-def bridge_name(network_id: str) -> str:
-    """The bridge of a network whose creator named none, in the manner of `br-<id>`."""
-    return "nk-" + network_id[:12]
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names what was probably meant."""
+    import difflib  # a tenth of what a short command loads, for mistakes only
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

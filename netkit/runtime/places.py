@@ -10,7 +10,7 @@ STATE/images/               see `images`
 
 from pathlib import Path
 
-from netkit.model.names import digest
+from netkit.model.derived import digest
 
 _RUN = Path("/run/netkit")
 

@@ -9,7 +9,7 @@ from netkit.core import ipam
 from netkit.core import link as linking
 from netkit.core.admit import find, link
 from netkit.errors import Conflict, Forbidden, NotFound, SpecError
-from netkit.model import names
+from netkit.model import derived, names
 from netkit.model.request import EndpointRequest
 from netkit.model.spec import Container, Endpoint, Intent, Network
 
@@ -27,7 +27,7 @@ def declare(intent: Intent, container: Container, wish: EndpointRequest) -> Cont
     taken_names = {end.interface for end in container.endpoints.values()}
     end = Endpoint(
         network=network.id,
-        id=names.digest(container.id, network.id, container.created, length=64),
+        id=derived.digest(container.id, network.id, container.created, length=64),
         ip=wish.ip,
         mac=wish.mac,
         interface=_interface(wish.interface, taken_names),

@@ -11,7 +11,7 @@ from netaddr import IPAddress, IPNetwork
 from netkit.core import ipam
 from netkit.core.admit import find
 from netkit.errors import Conflict, Forbidden, NotFound, SpecError
-from netkit.model import names
+from netkit.model import derived, names
 from netkit.model.request import NetworkRequest
 from netkit.model.spec import Container, Host, Intent, Network
 
@@ -147,7 +147,7 @@ def _with_ports(intent: Intent, network: Network, ports: tuple[str, ...]) -> tup
 
 
 def _bridge(intent: Intent, request: NetworkRequest, host: Host, new_id: str) -> str:
-    bridge = names.parse_interface(request.bridge or names.bridge_name(new_id))
+    bridge = names.parse_interface(request.bridge or derived.bridge_name(new_id))
     for other in intent.networks.values():
         if other.bridge == bridge:
             raise Conflict(f"bridge {bridge} belongs to network {other.name}", hint="choose another name")

@@ -13,7 +13,7 @@ from netkit.core.admit import container as containers
 from netkit.core.admit import endpoint, find, link, network, ports
 from netkit.daemon.events import Events
 from netkit.errors import Conflict, NotFound
-from netkit.model.names import digest
+from netkit.model.derived import digest
 from netkit.model.operation import Operation
 from netkit.model.request import NetworkRequest
 from netkit.model.resource import Bridge
