@@ -28,13 +28,14 @@ def members(cgroup: str) -> set[int]:
     return {int(word) for folder in folders for word in read(folder / "cgroup.procs").split()}
 
 
-def remove(cgroup: str) -> None:
-    """Remove a cgroup of ours and those above it, as far as they are empty."""
+def remove(cgroup: str) -> bool:
+    """Remove a cgroup of ours and those above it, as far as they are empty; whether it has gone."""
     if not cgroup.startswith(OURS):
-        return
+        return False
     names = [name.lstrip("/") for name in (cgroup, *map(str, Path(cgroup).parents)) if name != "/"]
     for root in _hierarchies():
         remove_empty(*(root / name for name in names))
+    return not any((root / names[0]).exists() for root in _hierarchies())
 
 
 def remove_empty(*folders: Path) -> None:

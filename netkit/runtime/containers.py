@@ -21,10 +21,11 @@ import msgspec
 
 from netkit.errors import ApplyError, Conflict, SpecError
 from netkit.kernel.command import run
-from netkit.runtime import attach, cgroup, detect, execution, folder, logs, monitor
+from netkit.runtime import attach, cgroup, detect, execution, folder, logs
 from netkit.runtime.attach import Session
 from netkit.runtime.execution import Command, Execution
 from netkit.runtime.folder import Folder
+from netkit.runtime.gate import let_go
 from netkit.runtime.places import Places
 
 log = logging.getLogger(__name__)
@@ -63,12 +64,12 @@ class Runtime:
         return detect.tools().name
 
     def start(self, container_id: str) -> None:
-        """Let a created container's process go. Raises NotRunnable, ApplyError."""
+        """Let a created container's process go. Raises ApplyError."""
         box = self._folder(container_id)
         self._connect_waiting(box)
         (box.path / "started").touch()
         try:
-            monitor.command(detect.tools(), box.runtime_root, ("start", container_id), "start")
+            let_go(box.gate, box.process())
         except BaseException:
             box.clear("started")
             raise

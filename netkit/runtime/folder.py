@@ -36,6 +36,7 @@ class Folder:
         self.path = places.folder(container_id)
         self.runtime_root = places.runtime_root
         self.runtime_state = places.runtime_state(container_id)
+        self.gate = self.runtime_state / _EXEC_FIFO
 
     def read(self, name: str) -> str:
         """A file's text, "" where there is none."""
@@ -57,7 +58,7 @@ class Folder:
 
     def unstarted(self) -> bool:
         """Whether the container has been created and waits to be let go."""
-        return (self.runtime_state / _EXEC_FIFO).exists()
+        return self.gate.exists()
 
     def exit_code(self, unknown: int) -> int:
         return _number(self.read("exit"), unknown)

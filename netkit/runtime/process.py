@@ -62,12 +62,9 @@ class ProcessDriver(OneByOne):
         group = folder.cgroup()
         _end(folder)
         _end_rest(group)
-        if folder.runtime_state.exists():
-            words = ("delete", "--force", folder.id)
-            monitor.command(detect.tools(), folder.runtime_root, words, "delete")
+        _forget(folder, group)
         shutil.rmtree(folder.path / "exec", ignore_errors=True)
         folder.clear(*MADE)
-        cgroup.remove(group)
         cgroup.remove_empty(folder.runtime_root, folder.runtime_root.parent)
         folder.clear(WANTED)  # last: as long as it is there, there is something to delete
 
@@ -148,6 +145,19 @@ def _end_rest(group: str) -> None:
         except ProcessLookupError:
             continue
         await_end(pid, _END_S)
+
+
+def _forget(folder: Folder, group: str) -> None:
+    """Take away what the runtime keeps of a container whose processes have ended.
+
+    That is its cgroups and its state; only what it alone can mend is left to its own, slower program.
+    """
+    if group and cgroup.remove(group):
+        shutil.rmtree(folder.runtime_state, ignore_errors=True)
+    if folder.runtime_state.exists():
+        words = ("delete", "--force", folder.id)
+        monitor.command(detect.tools(), folder.runtime_root, words, "delete")
+        cgroup.remove(group)
 
 
 def kill_monitor(pid: int, name: str) -> None:
