@@ -11,7 +11,6 @@ the rest, the next reconcile goes on with it.
 """
 
 import difflib
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ import msgspec
 
 from netkit.core import plan
 from netkit.core.render import affected, everything, render
+from netkit.engine.drivers import Drivers, Progress
 from netkit.engine.failpoint import Failpoint
 from netkit.engine.store import Store, now
 from netkit.errors import ApplyError, NetkitError, PluginError, VerifyError
@@ -55,7 +55,7 @@ class Engine:
 
     def __init__(self, store: Store, drivers: Iterable[Driver], failpoint: Failpoint) -> None:
         self._store = store
-        self._drivers: dict[str, Driver] = {kind: driver for driver in drivers for kind in driver.kinds}
+        self._drivers = Drivers(drivers, failpoint)
         self._failpoint = failpoint
         self.intent = store.load()
 
@@ -75,7 +75,7 @@ class Engine:
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         wanted = {key: after[key] for key in keys if key in after}
         scope = [after.get(key) or before[key] for key in keys]
-        found = self._observe(scope)
+        found = self._drivers.observe(scope)
         change = _Change(plan.diff(found, wanted), wanted, scope, found)
         if dry_run:
             return Outcome(change.operations, subject)
@@ -96,17 +96,17 @@ class Engine:
 
     def observed(self) -> dict[Key, Resource]:
         """Everything on this host that carries our mark."""
-        return self._observe_all({})
+        return self._drivers.observe_all({})
 
     def plan(self, host: Host) -> tuple[Operation, ...]:
         """What a reconcile would do now."""
         wanted = render(self.intent, host, everything(self.intent))
-        return plan.diff(self._observe_all(wanted), wanted)
+        return plan.diff(self._drivers.observe_all(wanted), wanted)
 
     def reconcile(self, host: Host, caller: Caller) -> Outcome:
         """Make everything that carries our mark match the intent."""
         wanted = render(self.intent, host, everything(self.intent))
-        found = self._observe_all(wanted)
+        found = self._drivers.observe_all(wanted)
         operations = plan.diff(found, wanted)
         if operations:
             # A replaced resource is in two operations; what is looked for afterwards is the wanted one.
@@ -119,19 +119,18 @@ class Engine:
         """Journal, execute, verify, save; or undo."""
         self._failpoint.begin(caller.verb)
         entry = self._store.open_entry(caller, change.operations, now())
-        done: list[Operation] = []
+        progress = Progress()
         try:
-            self._execute(change.operations, done)
+            self._drivers.execute(change.operations, progress)
             self._verify(change.wanted, change.scope)
             self._store.commit(entry, old, new, change.operations)
         except Exception as err:
-            missing = change.operations[len(done) :]
             undone: list[str] = []
-            left = [operation.describe() for operation in missing]
+            left = [operation.describe() for operation in progress.missing(change.operations)]
             if old is not new:  # a reconcile and a final change are gone on with, never taken back
-                undone, left = self._undo(change, done)
+                undone, left = self._undo(change, progress.done)
             self._close_failed(entry)
-            raise _accounted(_told(err), missing, undone, left) from err
+            raise _accounted(_told(err), progress.failed, undone, left) from err
         self.intent = new
 
     def _close_failed(self, entry: int) -> None:
@@ -141,17 +140,9 @@ class Engine:
         except NetkitError as err:
             log.warning("entry %s of the journal stays open: %s", entry, err)
 
-    def _execute(self, operations: Sequence[Operation], done: list[Operation]) -> None:
-        """Carry operations out, noting each in `done` as it has happened."""
-        for driver, batch in itertools.groupby(operations, key=self._driver_of):
-            for operation in driver.execute(list(batch)):
-                done.append(operation)
-                log.debug("%s", operation.describe())
-                self._failpoint.hit(operation.describe())
-
     def _verify(self, wanted: Mapping[Key, Resource], scope: Sequence[Resource]) -> None:
         """Read again: success is that the difference is empty."""
-        observed = self._observe(scope)
+        observed = self._drivers.observe(scope)
         if left := plan.diff(observed, wanted):
             raise VerifyError(
                 f"the kernel does not show what was asked for: {left[0].describe()}",
@@ -170,42 +161,18 @@ class Engine:
             key: change.found[key] for key in (each.key for each in change.scope) if key in change.found
         }
         try:
-            back = plan.diff(self._observe(change.scope), before)
+            back = plan.diff(self._drivers.observe(change.scope), before)
         except Exception as err:  # noqa: BLE001  without a look, what is known is taken back
             log.warning("cannot look at what is to be undone: %s", err)
             back = tuple(operation.undo() for operation in reversed(done))
         for operation in back:
             try:
-                for _ in self._driver_of(operation).execute([operation]):
-                    undone.append(operation.describe())
+                self._drivers.execute([operation], Progress())
+                undone.append(operation.describe())
             except Exception as err:  # noqa: BLE001  the others are still to be put back
                 log.warning("cannot undo: %s: %s", operation.describe(), err)
                 left.append(operation.undo().describe())
         return undone, left
-
-    def _observe(self, scope: Sequence[Resource]) -> dict[Key, Resource]:
-        """What stands in the place of the scope's resources now."""
-        found: list[Resource] = []
-        ordered = sorted(scope, key=lambda resource: id(self._driver_for(resource)))
-        for driver, part in itertools.groupby(ordered, key=self._driver_for):
-            found += driver.observe(list(part))
-        return plan.index(found)
-
-    def _observe_all(self, wanted: Mapping[Key, Resource]) -> dict[Key, Resource]:
-        """Everything of ours, and what we want that is not marked as ours (an adopted bridge)."""
-        drivers = {id(driver): driver for driver in self._drivers.values()}
-        found = plan.index(resource for driver in drivers.values() for resource in driver.observe(None))
-        missing = [resource for key, resource in wanted.items() if key not in found]
-        return {**found, **self._observe(missing)} if missing else found
-
-    def _driver_of(self, operation: Operation) -> Driver:
-        return self._driver_for(operation.resource)
-
-    def _driver_for(self, resource: Resource) -> Driver:
-        driver = self._drivers.get(resource.kind)
-        if driver is None:
-            raise PluginError(f"no driver serves resources of kind {resource.kind}")
-        return driver
 
 
 def _told(err: Exception) -> NetkitError:
@@ -220,13 +187,13 @@ def _told(err: Exception) -> NetkitError:
 
 
 def _accounted(
-    err: NetkitError, missing: Sequence[Operation], undone: Sequence[str], left: Sequence[str]
+    err: NetkitError, culprit: Operation | None, undone: Sequence[str], left: Sequence[str]
 ) -> NetkitError:
     """The error with the operation that failed, what was undone and what is left."""
     if isinstance(err, VerifyError):
         err.undone, err.left = tuple(undone), tuple(left)
         return err
-    failed = missing[0].describe() if missing else ""
+    failed = culprit.describe() if culprit else ""
     failed = (isinstance(err, ApplyError) and err.operation) or failed
     message = f"{failed}: {err.message}" if failed else err.message
     wrapped = ApplyError(message, operation=failed, undone=undone, left=left, hint=err.hint)

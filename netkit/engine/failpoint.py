@@ -11,6 +11,7 @@ recovery can be tried at every operation of every plan, not at a few.
 
 import os
 import signal
+import threading
 
 from netkit.errors import ApplyError, SpecError
 
@@ -23,6 +24,7 @@ class Failpoint:
         self._left = number
         self._verb = verb
         self._counts = True
+        self._lock = threading.Lock()
 
     @classmethod
     def parse(cls, text: str) -> "Failpoint":
@@ -43,8 +45,10 @@ class Failpoint:
         """One operation has happened."""
         if not self._counts:
             return
-        self._left -= 1
-        if self._left != 0 or not self._action:
+        with self._lock:  # operations may happen side by side
+            self._left -= 1
+            reached = self._left == 0
+        if not reached or not self._action:
             return
         if self._action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

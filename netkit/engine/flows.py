@@ -21,6 +21,7 @@ class FlowsFollow:
     def __init__(self, inside: Driver) -> None:
         self._inside = inside
         self.kinds = inside.kinds
+        self.waits = inside.waits
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         return self._inside.observe(scope)

@@ -17,6 +17,9 @@ class Driver(Protocol):
     kinds: frozenset[str]
     """The `Resource.kind`s that it serves."""
 
+    waits: bool
+    """Whether it mostly waits for other programs: it may then be used beside other drivers."""
+
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         """What the kernel has.
 
@@ -37,6 +40,8 @@ class Driver(Protocol):
 
 class OneByOne:
     """A base for drivers whose operations are independent of each other."""
+
+    waits = False
 
     def execute(self, operations: Sequence[Operation]) -> Iterator[Operation]:
         for operation in operations:

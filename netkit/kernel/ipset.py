@@ -47,6 +47,7 @@ class IpSets:
     """
 
     kinds = frozenset({"ipset", "member"})
+    waits = False
 
     def __init__(self, namespace: str = "") -> None:
         self._lock = threading.Lock()

@@ -37,6 +37,7 @@ class XTables:
     """
 
     kinds = frozenset({"chain", "hook", "entry"})
+    waits = True
 
     def __init__(
         self,

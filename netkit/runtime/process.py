@@ -32,6 +32,7 @@ class ProcessDriver(OneByOne):
     """The hands for `Process`."""
 
     kinds = frozenset({"process"})
+    waits = True
 
     def __init__(self, places: Places) -> None:
         self._places = places

@@ -23,6 +23,7 @@ class FakeKernel:
     """What is there, by key; `log` holds the operations that happened, `looks` the scopes observed."""
 
     kinds = KINDS
+    waits = False
 
     def __init__(self, things: Iterable[Resource] = ()) -> None:
         self.things: dict[Key, Resource] = {thing.key: thing for thing in things}
