@@ -24,6 +24,8 @@ _NET = Path("/proc/thread-self/net")
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # include/net/tcp_states.h; an unconnected UDP socket is in the state TCP_CLOSE.
 _LISTENING = {"tcp": "0A", "udp": "07"}
+_SCTP = _NET / "sctp/eps"  # there only once the module is loaded
+_SCTP_LISTENING = "10"
 
 Listener = tuple[str, str, int]
 
@@ -63,6 +65,17 @@ def _sockets() -> Iterator[_Socket]:
     for protocol, state in _LISTENING.items():
         for family in ("", "6"):
             yield from _table(protocol, _NET / f"{protocol}{family}", state)
+    if _SCTP.exists():
+        yield from parse_sctp(_SCTP.read_text())
+
+
+def parse_sctp(text: str) -> Iterator[_Socket]:
+    """The listening endpoints in `/proc/net/sctp/eps`: one for each address that they are bound to."""
+    for row in text.splitlines()[1:]:
+        _endpoint, _sock, _style, found, _bucket, port, _uid, inode, *addresses = row.split()
+        if found == _SCTP_LISTENING:
+            for address in addresses:
+                yield _Socket("sctp", _readable(ipaddress.ip_address(address)), int(port), int(inode))
 
 
 def _table(protocol: str, path: Path, state: str) -> Iterator[_Socket]:
@@ -80,7 +93,10 @@ def _address(text: str) -> str:
     """An address as /proc/net prints it: words of 32 bits in the byte order of the machine."""
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     packed = struct.pack(f"={len(words)}I", *words)
-    address = ipaddress.ip_address(packed)
+    return _readable(ipaddress.ip_address(packed))
+
+
+def _readable(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
 

@@ -8,7 +8,7 @@ import pytest
 
 from netkit.kernel.command import run
 from netkit.kernel.libc import MNT_DETACH, in_namespace, new_namespace, socket_in, umount
-from netkit.kernel.listeners import listeners, port_range
+from netkit.kernel.listeners import listeners, parse_sctp, port_range
 
 ME = f"{Path('/proc/self/comm').read_text().strip()} (pid {os.getpid()})"
 
@@ -45,6 +45,21 @@ def test_a_listener_is_found_with_its_program(namespace, family, kind, address, 
     with bound(namespace, family, kind, address, 8080):
         assert in_namespace(namespace, lambda: listeners(asked)) == {expected: ME}
     assert in_namespace(namespace, lambda: listeners(asked)) == {}
+
+
+def test_listening_endpoints_of_sctp_are_read_with_every_address_they_have():
+    """As net/sctp/proc.c prints them: style 2 and 1 listen (state 10), the last one does not."""
+    text = """ ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS
+00000000a1b2c3d4 00000000d4c3b2a1 2   10  29   11165   200 299689 10.0.0.102 10.0.0.70
+00000000a1b2c3d5 00000000d4c3b2a2 1   10  30   36412     0 27320 0000:0000:0000:0000:0000:0000:0000:0000
+00000000a1b2c3d6 00000000d4c3b2a3 2   7   31   11167   200 27321 0.0.0.0
+"""
+    found = [(each.protocol, each.ip, each.port, each.inode) for each in parse_sctp(text)]
+    assert found == [
+        ("sctp", "10.0.0.102", 11165, 299689),
+        ("sctp", "10.0.0.70", 11165, 299689),
+        ("sctp", "::", 36412, 27320),
+    ]
 
 
 def test_only_the_ports_asked_for_are_told(namespace):
