@@ -18,12 +18,12 @@ from collections.abc import Iterable
 
 from netaddr import IPAddress, IPNetwork
 
+from netkit.model.names import USER_CHAIN
 from netkit.model.resource import Chain, Entry, Hook, IpSet, Member, Resource
 from netkit.model.rule import Rule, SetMatch
 from netkit.model.spec import Network, Publish
 
 HOST = "host"  # the owner of what serves all networks
-USER = "NETKIT-USER"
 FORWARD = "NETKIT-FORWARD"
 ISOLATE = "NETKIT-ISOLATE"
 INPUT = "NETKIT-INPUT"
@@ -78,7 +78,7 @@ _GUARD = _rule(
 
 _SKELETON: tuple[Resource, ...] = (
     *(IpSet(name=name, type=kind, owner=HOST) for name, kind in _SETS.items()),
-    Chain(table="filter", name=USER, keep=True, owner=HOST),
+    Chain(table="filter", name=USER_CHAIN, keep=True, owner=HOST),
     Chain(table="filter", name=FORWARD, rules=_FORWARD_RULES, owner=HOST),
     Chain(table="filter", name=ISOLATE, owner=HOST),
     Chain(table="filter", name=INPUT, rules=(_GUARD,), owner=HOST),
@@ -95,7 +95,7 @@ _SKELETON: tuple[Resource, ...] = (
         ),
         owner=HOST,
     ),
-    Hook(table="filter", chain="FORWARD", rules=(_rule(USER), _rule(FORWARD)), owner=HOST),
+    Hook(table="filter", chain="FORWARD", rules=(_rule(USER_CHAIN), _rule(FORWARD)), owner=HOST),
     Hook(table="filter", chain="INPUT", rules=(_rule(INPUT),), owner=HOST),
     Hook(
         table="nat",

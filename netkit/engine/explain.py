@@ -14,12 +14,12 @@ from netaddr import AddrFormatError, IPAddress
 
 from netkit.core import link as linking
 from netkit.core.admit import find
-from netkit.core.firewall import USER
 from netkit.core.walk import Packet, Verdict, walk
 from netkit.core.world import HOST, World
 from netkit.errors import NotFound, SpecError
 from netkit.kernel.command import run
 from netkit.model import paths
+from netkit.model.names import USER_CHAIN
 from netkit.model.resource import Key, Resource
 from netkit.model.rule import Rule, parse_rule
 from netkit.model.spec import Container, Host, Intent
@@ -114,8 +114,8 @@ def _neighbour(world: World, uplink: str) -> IPAddress:
 
 def _user_rules() -> tuple[Rule, ...]:
     """The rules that the user put into NETKIT-USER, as far as the walk can read them."""
-    shown = run(["iptables", "-S", USER], check=False).stdout.splitlines()
-    lines = (line.removeprefix(f"-A {USER} ") for line in shown if line.startswith("-A "))
+    shown = run(["iptables", "-S", USER_CHAIN], check=False).stdout.splitlines()
+    lines = (line.removeprefix(f"-A {USER_CHAIN} ") for line in shown if line.startswith("-A "))
     found = []
     for line in lines:
         try:

@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from netkit.errors import SpecError
-from netkit.model.names import CHAIN_PREFIX, MARK
+from netkit.model.names import CHAIN_PREFIX, MARK, USER_CHAIN
 from netkit.model.resource import Chain, Entry, Hook, Resource
 from netkit.model.rule import Rule, parse_rule
 
 OWNER = "host"  # of chains, of their own rules and of hooks
-USER_CHAIN = CHAIN_PREFIX + "USER"
 
 _TARGET = re.compile(r"(?:^| )-[jg] (\S+)")
 

@@ -18,6 +18,7 @@ MARK = "netkit:"
 LINK_GROUP = 0x6E6B  # IFLA_GROUP of links we made: "nk"
 PROTOCOL = 110  # IFA_PROTO of addresses and rtm_protocol of routes we made: "n"
 CHAIN_PREFIX = "NETKIT-"  # iptables chains and ipsets
+USER_CHAIN = CHAIN_PREFIX + "USER"  # the user's own: its rules are never touched
 INTERFACE_MAX = 15  # IFNAMSIZ - 1
 CHAIN_MAX = 28  # XT_EXTENSION_MAXNAMELEN - 1
 COMMENT_MAX = 255  # both xt_comment and ipset, less the closing NUL

@@ -75,6 +75,11 @@ def test_only_one_function_starts_programs():
     assert users == ["netkit/kernel/command.py"]
 
 
+def test_the_name_of_the_users_chain_is_written_once():
+    users = [name_of(p) for p in SOURCES if '"NETKIT-USER"' in p.read_text() or '+ "USER"' in p.read_text()]
+    assert users == ["netkit/model/names.py"]
+
+
 def error_classes(cls=errors.NetkitError):
     return [cls, *(sub for child in cls.__subclasses__() for sub in error_classes(child))]
 
