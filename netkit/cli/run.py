@@ -264,7 +264,7 @@ def _bindings(ports: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     for text in ports:
         for port in parse_publish(text):
             ip = "" if int(port.host_ip) == 0 else str(port.host_ip)
-            place = {"HostIp": ip, "HostPort": str(port.host_port or "")}
+            place = {"HostIp": ip, "HostPort": port.outside if port.host_port else ""}
             found.setdefault(f"{port.port}/{port.protocol}", []).append(place)
     return found
 

@@ -100,7 +100,7 @@ class Networking(Verbs):
     def publish(
         self, ref: str, wanted: tuple[Publish, ...], caller: Caller, dry_run: bool = False
     ) -> Outcome:
-        host = self.host(wanted=ports.needs(self.container(ref), wanted))
+        host = self.host(wanted=ports.needs(wanted))
         return self._change(lambda intent: ports.publish(intent, ref, wanted, host), caller, dry_run, host)
 
     def unpublish(self, ref: str, names: tuple[str, ...], caller: Caller, dry_run: bool = False) -> Outcome:

@@ -18,7 +18,6 @@ from netkit.daemon.body import convert
 from netkit.daemon.call import EXECS, Call, answer, empty, passes_labels, told
 from netkit.daemon.routes_images import plain_name
 from netkit.errors import NotFound, SpecError, Unsupported
-from netkit.model.spec import Container, Publish
 from netkit.runtime import users
 
 _CONDITIONS = ("", "not-running", "next-exit", "removed")
@@ -45,7 +44,7 @@ async def create(call: Call) -> web.Response:
     if platform and not platform.startswith("linux"):
         raise Unsupported(f"platform {platform} is not supported", hint="containers are Linux here")
     image = await asyncio.to_thread(call.service.images.get, plain_name(body.image))
-    request = shapes_create.container(body, image, raw, call.text("name"), _taken(call))
+    request = shapes_create.container(body, image, raw, call.text("name"))
     who = await asyncio.to_thread(users.resolve, image.lowers, request.user or "0")
     request = msgspec.structs.replace(request, uid=who.uid, gid=who.gid, groups=who.groups, home=who.home)
     if call.dry_run and call.flag("start"):
@@ -176,20 +175,6 @@ def _rows(call: Call, everything: bool, sized: bool) -> Iterator[dict[str, Any]]
 
 def _shown(call: Call, row: dict[str, Any], filters: dict[str, tuple[str, ...]] | Any) -> bool:
     return listing.passes(row, row["ExitCode"], filters, call.service.intent)
-
-
-def _taken(call: Call) -> set[tuple[str, int]]:
-    """The host ports that containers have, for choosing from a range."""
-    return {
-        (port.protocol, port.host_port)
-        for container in call.service.intent.containers.values()
-        for port in _ports(container)
-        if port.host_port
-    }
-
-
-def _ports(container: Container) -> tuple[Publish, ...]:
-    return container.published if container.running else ()
 
 
 def _grace(call: Call) -> float | None:

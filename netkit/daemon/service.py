@@ -113,7 +113,7 @@ class Service(Networking):
     def plan_run(self, request: ContainerRequest, caller: Caller) -> Outcome:
         """What creating and starting a container would do."""
         new_id, time = secrets.token_hex(32), now()
-        host = self.host(wanted=frozenset((p.protocol, p.host_port) for p in request.publish))
+        host = self.host(wanted=ports.needs(request.publish))
 
         def edit(intent: Intent) -> tuple[Intent, Container]:
             intent, made = containers.create(intent, request, new_id=new_id, now=time, random_name="new")
@@ -145,7 +145,7 @@ class Service(Networking):
             return Outcome(())
         # Who listens is asked only where a port is wanted: it takes some 10 ms.
         asks = container.publish or container.publish_all
-        host = self.host(wanted=ports.needs(container) if asks else None)
+        host = self.host(wanted=ports.needs(container.publish) if asks else None)
         try:
             outcome = self._change(lambda intent: containers.start(intent, ref, host), caller, dry_run, host)
             if not dry_run:

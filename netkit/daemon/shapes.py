@@ -237,7 +237,7 @@ def _bindings(published: Iterable[Publish]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for port in published:
         address = str(port.host_ip) if int(port.host_ip) else "0.0.0.0"
-        binding = {"HostIp": address, "HostPort": str(port.host_port or "")}
+        binding = {"HostIp": address, "HostPort": port.outside if port.host_port else ""}
         found.setdefault(f"{port.port}/{port.protocol}", []).append(binding)
     return found
 

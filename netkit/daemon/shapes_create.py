@@ -7,7 +7,7 @@ entrypoint, variables, user, folder, labels, ports and stop signal.
     ('ls',)
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netkit.daemon.bodies import CreateBody, EndpointBody, HostBody, PortBinding
@@ -34,17 +34,8 @@ IFNAME_OPTION = "com.docker.network.endpoint.ifname"
 _UNNETWORKED = ("none", "host")
 
 
-def container(
-    body: CreateBody,
-    image: "Image",
-    raw: Mapping[str, Any],
-    name: str = "",
-    taken: Collection[tuple[str, int]] = (),
-) -> ContainerRequest:
-    """The request for a container. `taken` are (protocol, host port) pairs in use, for ranges.
-
-    Raises SpecError, Unsupported.
-    """
+def container(body: CreateBody, image: "Image", raw: Mapping[str, Any], name: str = "") -> ContainerRequest:
+    """The request for a container. Raises SpecError, Unsupported."""
     host = body.host_config
     command, entrypoint = _command(body, image)
     mode, endpoints = _attachments(body)
@@ -80,7 +71,7 @@ def container(
         restart=_restart(host),
         mode=mode,
         exposed=_exposed(body.exposed_ports, image),
-        publish=publications(host.port_bindings, taken),
+        publish=publications(host.port_bindings),
         publish_all=host.publish_all_ports,
         links=tuple(parse_link(item) for item in host.links),
         endpoints=endpoints,
@@ -108,22 +99,19 @@ def endpoint(network: str, body: EndpointBody) -> EndpointRequest:
     )
 
 
-def publications(
-    bindings: Mapping[str, list[PortBinding] | None], taken: Collection[tuple[str, int]] = ()
-) -> tuple[Publish, ...]:
+def publications(bindings: Mapping[str, list[PortBinding] | None]) -> tuple[Publish, ...]:
     """HostConfig.PortBindings as values; an empty list of bindings means a random port."""
     found: list[Publish] = []
-    used = set(taken)
     for inside, wanted in bindings.items():
         for port, protocol in parse_expose(inside):
             for binding in wanted or [PortBinding()]:
-                number = _host_port(str(binding.host_port), protocol, used)
-                used.add((protocol, number))
+                first, last = _host_ports(str(binding.host_port))
                 found.append(
                     Publish(
                         port=port,
                         protocol=protocol,
-                        host_port=number,
+                        host_port=first,
+                        host_last=last if last > first else 0,
                         host_ip=parse_address(binding.host_ip or "0.0.0.0", "host address"),
                     )
                 )
@@ -135,13 +123,9 @@ def words(value: list[str] | str) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _host_port(text: str, protocol: str, used: Collection[tuple[str, int]]) -> int:
-    """0 for "choose one", a port, or the first free one of a range."""
-    if text in {"", "0"}:
-        return 0
-    first, last = parse_ports(text, "host port")
-    free = (port for port in range(first, last + 1) if (protocol, port) not in used)
-    return next(free, first)
+def _host_ports(text: str) -> tuple[int, int]:
+    """The first and the last of the host ports that would do; 0 for "choose one"."""
+    return (0, 0) if text in {"", "0"} else parse_ports(text, "host port")
 
 
 def _command(body: CreateBody, image: "Image") -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -65,17 +65,28 @@ class Network(Spec, frozen=True):
 class Publish(Spec, frozen=True):
     """One published port: `host_ip:host_port` leads to `port` of the container.
 
-    `host_port` 0 means: choose one when the container starts. `host_ip` 0.0.0.0 is every address
-    of the host.
+    `host_port` 0 means: choose one when the container starts, `host_last` above it: the first free
+    one of that range. `host_ip` 0.0.0.0 is every address of the host.
     """
 
     port: int
     protocol: str = "tcp"
     host_port: int = 0
     host_ip: IPAddress = IPAddress("0.0.0.0")
+    host_last: int = 0
+
+    @property
+    def host_ports(self) -> range:
+        """The host ports that would do; empty where any would."""
+        return range(self.host_port, max(self.host_port, self.host_last) + 1) if self.host_port else range(0)
+
+    @property
+    def outside(self) -> str:
+        """The host ports as they are written: `8000`, `8000-8005`, or `0` for any."""
+        return f"{self.host_port}-{self.host_last}" if self.host_last else f"{self.host_port}"
 
     def describe(self) -> str:
-        return f"{self.host_ip}:{self.host_port}->{self.port}/{self.protocol}"
+        return f"{self.host_ip}:{self.outside}->{self.port}/{self.protocol}"
 
 
 class Link(Spec, frozen=True):
@@ -278,8 +289,7 @@ def parse_expose(text: str) -> tuple[tuple[int, str], ...]:
 def parse_publish(text: str) -> tuple[Publish, ...]:
     """`[ip:][host]:container[/protocol]` and `container`, with ranges. Raises SpecError.
 
-    A range of host ports for one container port means: any one of them; the first is returned
-    first, and the caller chooses.
+    A range of host ports for one container port means: the first of them that is free.
     """
     rest, protocol = _split_protocol(text)
     *front, inside = rest.split(":")
@@ -292,6 +302,8 @@ def parse_publish(text: str) -> tuple[Publish, ...]:
         ports = range(first, last + 1)
         return tuple(Publish(port=p, protocol=protocol, host_ip=address) for p in ports)
     low, high = parse_ports(outside, "host port")
+    if first == last and low < high:
+        return (Publish(port=first, protocol=protocol, host_port=low, host_last=high, host_ip=address),)
     if high - low != last - first:
         raise SpecError(
             f"ranges of different length in {text!r}", hint="as many host ports as container ports"

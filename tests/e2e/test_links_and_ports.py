@@ -166,6 +166,20 @@ def test_ranges_random_ports_and_all_exposed_ones(lab):
     lab.netkit("rm", "-f", "many")
 
 
+def test_a_range_of_host_ports_goes_past_those_that_are_taken(lab):
+    with lab.host.listening(9100, "mine"):
+        serve(lab, "first", "-p", "9100-9102:80")
+        assert lab.inspect("first")["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"] == "9101"
+        assert lab.inspect("first")["HostConfig"]["PortBindings"]["80/tcp"][0]["HostPort"] == "9100-9102"
+        assert ask_from(lab.outside, UPLINK, 9101) == "first"
+        lab.netkit("publish", "first", "9100-9102:81")
+        assert "0.0.0.0:9102" in lab.out("port", "first")
+        refused = lab.netkit("publish", "first", "9100-9102:82", check=False).stderr
+        assert "ports 9100-9102/tcp on 0.0.0.0 are taken by busybox" in refused
+        assert "container first" in refused
+    lab.netkit("rm", "-f", "first")
+
+
 def test_udp_clients_follow_a_port_at_once(lab):
     """A client that keeps its port is not led to a container that is gone."""
     server = (

@@ -60,18 +60,17 @@ def unpublish(intent: Intent, ref: str, names: Iterable[str]) -> tuple[Intent, C
 
 def spellings(port: Publish) -> set[str]:
     """The ways in which a user may name a published port."""
-    inside, outside = f"{port.port}/{port.protocol}", f"{port.host_port}:{port.port}"
+    inside, outside = f"{port.port}/{port.protocol}", f"{port.outside}:{port.port}"
     words = {inside, f"{outside}/{port.protocol}", f"{port.host_ip}:{outside}/{port.protocol}"}
     words |= {port.describe()}
     if port.protocol == "tcp":
-        words |= {str(port.host_port), outside, f"{port.host_ip}:{outside}"}
+        words |= {port.outside, outside, f"{port.host_ip}:{outside}"}
     return words
 
 
-def needs(container: Container, wanted: Iterable[Publish] = ()) -> frozenset[tuple[str, int]]:
+def needs(wanted: Iterable[Publish]) -> frozenset[tuple[str, int]]:
     """The (protocol, host port) pairs whose listeners must be known before admission."""
-    ports = (*container.publish, *wanted)
-    return frozenset((port.protocol, port.host_port) for port in ports if port.host_port)
+    return frozenset((port.protocol, number) for port in wanted for number in port.host_ports)
 
 
 def _place(
@@ -95,15 +94,27 @@ def _place(
     placed: list[Publish] = []
     for port in wanted:
         at = port.host_ip if int(port.host_ip) else host.default_ip
-        number = port.host_port or _free_port(taken, port.protocol, at, host)
-        if holder := _holder(taken, port.protocol, number, at):
-            raise Conflict(
-                f"port {number}/{port.protocol} on {at} is taken by {holder}",
-                hint="choose another host port, or none to get a free one",
-            )
+        number = _first_free(taken, port, at) or _free_port(taken, port.protocol, at, host)
         taken[(port.protocol, number, int(at))] = f"container {container.name}"
-        placed.append(msgspec.structs.replace(port, host_ip=at, host_port=number))
+        placed.append(msgspec.structs.replace(port, host_ip=at, host_port=number, host_last=0))
     return tuple(placed)
+
+
+def _first_free(taken: dict[tuple[str, int, int], str], port: Publish, at: IPAddress) -> int:
+    """The first that is free of the host ports asked for; 0 where none is. Raises Conflict."""
+    holders: dict[str, None] = {}
+    for number in port.host_ports:
+        holder = _holder(taken, port.protocol, number, at)
+        if holder is None:
+            return number
+        holders[holder] = None
+    if not holders:
+        return 0
+    words = "ports {} are" if port.host_last else "port {} is"
+    raise Conflict(
+        f"{words.format(f'{port.outside}/{port.protocol} on {at}')} taken by {', '.join(holders)}",
+        hint="choose another host port, or none to get a free one",
+    )
 
 
 def _holder(taken: dict[tuple[str, int, int], str], protocol: str, port: int, at: IPAddress) -> str | None:
@@ -129,6 +140,6 @@ def _same(asked: Publish, placed: Publish) -> bool:
     """Whether `placed` came from `asked`, whose host port and address may have been left open."""
     return (
         (asked.port, asked.protocol) == (placed.port, placed.protocol)
-        and asked.host_port in {0, placed.host_port}
+        and (asked.host_port == 0 or placed.host_port in asked.host_ports)
         and int(asked.host_ip) in {0, int(placed.host_ip)}
     )

@@ -112,6 +112,45 @@ def test_a_port_another_program_has_is_refused_and_the_program_named():
     ports.publish(intent, "web", parse_publish("9000:81/udp"), host)
 
 
+NGINX = ("tcp", "0.0.0.0", 8000), "nginx (pid 7)"
+PROBE = ("tcp", "127.0.0.1", 8001), "probe (pid 8)"
+
+
+def test_of_a_range_of_host_ports_the_first_free_one_is_taken():
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, _ = with_container(intent, "one", "br0", publish="8000-8003:80")
+    intent, _ = with_container(intent, "two", "br0", publish="8000-8003:80")
+    assert ports.needs(intent.containers[("one" * 64)[:64]].publish) == {
+        ("tcp", n) for n in range(8000, 8004)
+    }
+    intent = started(intent, "one", "two", host=msgspec.structs.replace(HOST, listeners=dict([NGINX, PROBE])))
+    placed = [port.describe() for c in intent.containers.values() for port in c.published]
+    assert placed == ["0.0.0.0:8002->80/tcp", "0.0.0.0:8003->80/tcp"]
+    intent, one = ports.unpublish(intent, "one", ["8002:80"])
+    assert (one.published, one.publish) == ((), ())
+
+
+def test_a_range_that_is_taken_as_a_whole_says_by_whom():
+    intent = linked_pair()
+    host = msgspec.structs.replace(HOST, listeners=dict([NGINX, PROBE]))
+    wanted = parse_publish("8000-8001:81")
+    error = refused(Conflict, "another host port", ports.publish, intent, "web", wanted, host)
+    assert error.message == "ports 8000-8001/tcp on 0.0.0.0 are taken by nginx (pid 7), probe (pid 8)"
+
+
+def test_a_range_is_taken_back_by_the_name_it_was_asked_for():
+    intent, _ = with_container(linked_pair(), "cold", "br0", publish="8000-8003:80")
+    _, cold = ports.unpublish(intent, "cold", ["8000-8003:80"])
+    assert cold.publish == ()
+
+
+def test_a_random_port_is_not_one_that_another_program_has():
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, web = with_container(intent, "web", "br0", publish="80")
+    host = msgspec.structs.replace(HOST, port_range=(8000, 8002), listeners=dict([NGINX, PROBE]))
+    assert started(intent, "web", host=host).containers[web.id].published[0].host_port == 8002
+
+
 @pytest.mark.parametrize("name", ["8080", "8080:80", "8080:80/tcp", "80/tcp", "0.0.0.0:8080:80"])
 def test_a_published_port_is_taken_back_by_any_of_its_names(name):
     intent, web = ports.unpublish(linked_pair(), "web", [name])

@@ -115,14 +115,14 @@ def test_host_config_becomes_values():
     assert request.auto_remove
 
 
-def test_a_range_of_host_ports_means_the_first_free_one():
+def test_a_range_of_host_ports_is_kept_for_the_start_to_choose_from():
     body = decode(
         CreateBody,
         b'{"Image": "x", "HostConfig": {"PortBindings": '
-        b'{"80/tcp": [{"HostPort": "8000-8003"}], "81/tcp": [{"HostPort": "8000-8003"}]}}}',
+        b'{"80/tcp": [{"HostPort": "8000-8003"}], "81/tcp": [{"HostPort": "8000"}], "82/tcp": []}}}',
     )
-    found = shapes_create.publications(body.host_config.port_bindings, {("tcp", 8000), ("udp", 8001)})
-    assert [port.host_port for port in found] == [8001, 8002]
+    found = shapes_create.publications(body.host_config.port_bindings)
+    assert [port.outside for port in found] == ["8000-8003", "8000", "0"]
 
 
 @pytest.mark.parametrize(
