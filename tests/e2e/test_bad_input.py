@@ -21,7 +21,7 @@ def in_kernel(lab):
     return lab.host.sh(
         "iptables-save | grep -v '^[#:]'; ip -o link | cut -d@ -f1 | cut -d: -f2;"
         " ip -o -4 address | cut -d: -f2; ip route | sed 's/linkdown *//';"
-        " ipset list -t | grep -v References; ip netns | grep -v nkt-"
+        " ipset list -t | grep -v References; ip netns | sed /nkt-/d"
     )
 
 
