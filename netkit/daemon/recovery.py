@@ -183,6 +183,6 @@ def _resume(service: Service, back: list[Container]) -> None:
     waiting = sorted(back, key=lambda c: len(c.links))
     for container in waiting:
         try:
-            service.start(container.id, Caller(user="netkit", verb="restart policy"))
+            service.start(container.id, Caller(user="netkit", verb="restart policy"), again=True)
         except NetkitError as err:
             log.error("container %s could not be started again: %s", container.name, err)

@@ -31,7 +31,7 @@ from netkit.engine.store import Entry, Made, Store, now
 from netkit.errors import NetkitError
 from netkit.model.operation import Operation
 from netkit.model.request import Caller, ContainerRequest
-from netkit.model.spec import Container, Intent
+from netkit.model.spec import ANYWHERE, Container, Intent
 from netkit.runtime.containers import Runtime, State
 from netkit.runtime.images import Images
 
@@ -138,7 +138,7 @@ class Service(Networking):
     def start(self, ref: str, caller: Caller, dry_run: bool = False, again: bool = False) -> Outcome:
         """Wire and start a container. The outcome has no subject when it runs already.
 
-        `again` says that its restart policy asks for it, which counts.
+        `again` says that its restart policy asks for it: a host address may come later than it does.
         """
         container = self.container(ref)
         if container.running:
@@ -146,6 +146,7 @@ class Service(Networking):
         # Who listens is asked only where a port is wanted: it takes some 10 ms.
         asks = container.publish or container.publish_all
         host = self.host(wanted=ports.needs(container.publish) if asks else None)
+        host = msgspec.structs.replace(host, own=(ANYWHERE,)) if again else host
         try:
             outcome = self._change(lambda intent: containers.start(intent, ref, host), caller, dry_run, host)
             if not dry_run:

@@ -34,7 +34,9 @@ class Facts:
         links: bool = False,
         ports: Collection[tuple[str, int]] | None = None,
     ) -> Host:
-        """The host as it is. `links`: routes, interfaces and addresses; `ports`: who listens on these."""
+        """The host as it is. `links`: routes, interfaces and addresses; `ports`: who listens on these, and
+        what addresses there are to listen on.
+        """
         facts: dict[str, object] = {"resolv_conf": _resolv_conf()}
         if links:
             bridges = {network.bridge for network in intent.networks.values()}
@@ -49,6 +51,7 @@ class Facts:
         if ports is not None:
             facts |= {
                 "listeners": _listeners(ports),
+                "own": tuple(IPNetwork(cidr) for cidr in self._network.own()),
                 "port_range": port_range(),
                 "entropy": random.getrandbits(16),
             }

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Collection
+from pathlib import Path
 
 from netkit.kernel import linkinfo
 from netkit.kernel.rtnl import Rtnl
@@ -12,6 +13,8 @@ from netkit.model.names import PROTOCOL
 
 _ETHERNET_MTU = 1500
 _DEFAULT = "0.0.0.0/0"
+# Set where an address comes and goes between machines, and programs are bound to it in advance.
+_NONLOCAL = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
 
 
 class HostNetwork:
@@ -40,6 +43,10 @@ class HostNetwork:
         best = min(defaults, key=lambda r: r.priority, default=None)
         link = links.get(best.index) if best is not None else None
         return link.mtu if link else _ETHERNET_MTU
+
+    def own(self) -> list[str]:
+        """Addresses and subnets in CIDR form that a program here can be bound to."""
+        return ["0.0.0.0/0"] if _NONLOCAL.read_text().strip() == "1" else linkinfo.own(self._rtnl)
 
     def foreign_addresses(self, names: Collection[str] | None) -> dict[str, list[str]]:
         """Addresses in CIDR form that are not ours, by link; of all links, or of those named."""

@@ -19,13 +19,14 @@ _IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 # family, dst length, src length, tos, table, protocol, scope, type, flags
 _RTMSG = struct.Struct("=BBBBBBBBI")
-_RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
+_RT_TABLE_MAIN, _RTN_UNICAST, _RTN_LOCAL = 254, 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, _IFLA_EXT_MASK = 18, 20, 27, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE, IFLA_NET_NS_FD, VETH_INFO_PEER = 4, 28, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_PROTO = 1, 2, 4, 11
+_ALL_ROUTES = _RTMSG.pack(_INET, 0, 0, 0, 0, 0, 0, 0, 0)
 _SKIP_STATISTICS = pack(_IFLA_EXT_MASK, struct.pack("=I", 8))  # half the size of an answer
 
 
@@ -107,9 +108,14 @@ def addresses(rtnl: Rtnl, index: int = 0) -> list[InterfaceAddress]:
 
 def routes(rtnl: Rtnl) -> list[RouteEntry]:
     """The IPv4 unicast routes of the main table."""
-    body = _RTMSG.pack(_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-    answers = (answer for answer in rtnl.ask_all(wire.RTM_GETROUTE, body))
+    answers = rtnl.ask_all(wire.RTM_GETROUTE, _ALL_ROUTES)
     return [_route(answer) for answer in answers if (answer[4], answer[7]) == (_RT_TABLE_MAIN, _RTN_UNICAST)]
+
+
+def own(rtnl: Rtnl) -> list[str]:
+    """What the namespace takes for its own, in CIDR form: its IPv4 addresses, and all of 127.0.0.0/8."""
+    answers = rtnl.ask_all(wire.RTM_GETROUTE, _ALL_ROUTES)
+    return [_route(answer).destination for answer in answers if answer[7] == _RTN_LOCAL]
 
 
 def _route(answer: bytes) -> RouteEntry:

@@ -221,12 +221,15 @@ class Intent(msgspec.Struct, frozen=True):
         return Intent(self.networks, rest)
 
 
+ANYWHERE = IPNetwork("0.0.0.0/0")
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine is: facts read by the hands, given to decisions as an argument.
 
     `routes` are the host's routes except those of our own networks' bridges; `listeners` maps
-    (protocol, address, port) to the program that has it; `uplink_mtu` is the default route's.
-    `options` are the daemon's own.
+    (protocol, address, port) to the program that has it; `uplink_mtu` is the default route's; `own`
+    is what the host takes for its own, which is anything where nobody has looked.
     """
 
     state_dir: str
@@ -235,6 +238,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     listeners: Mapping[tuple[str, str, int], str] = {}
     uplink_mtu: int = 1500
     port_range: tuple[int, int] = (49153, 65535)
+    own: tuple[IPNetwork, ...] = (ANYWHERE,)
     resolv_conf: str = ""
     addresses: Mapping[str, tuple[IPNetwork, ...]] = {}
     iptables: bool = True

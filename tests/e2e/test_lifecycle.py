@@ -187,6 +187,25 @@ def test_always_comes_back_and_stop_is_heeded(lab):
     assert state(lab, "steady")["Status"] == "exited"
 
 
+def test_a_host_address_that_has_gone_stops_no_daemon_and_no_policy(lab):
+    """It may come later than the daemon does; what somebody starts by hand is refused."""
+    lab.host.sh("ip address add 192.0.2.9/32 dev lo")
+    for name, port, policy in (("kept", 81, "no"), ("back", 82, "always")):
+        idle(lab, name, "--restart", policy, "-p", f"192.0.2.9:{port}:80")
+    pid, other = state(lab, "kept")["Pid"], state(lab, "back")["Pid"]
+    lab.stop()
+    os.kill(other, signal.SIGKILL)
+    lab.host.sh("ip address del 192.0.2.9/32 dev lo")
+    lab.restart()
+    assert state(lab, "kept")["Pid"] == pid
+    assert eventually(lambda: state(lab, "back")["Running"])
+    assert state(lab, "back")["Pid"] != other
+    assert lab.plan() == "nothing to change"
+    lab.netkit("stop", "-t", "0", "kept")
+    assert "this host has no address 192.0.2.9" in lab.netkit("start", "kept", check=False).stderr
+    lab.netkit("rm", "-f", "kept", "back")
+
+
 def test_policies_and_running_containers_over_a_restart_of_the_daemon(lab):
     for name, policy in (("kept", "no"), ("always", "always"), ("halted", "unless-stopped")):
         idle(lab, name, "--restart", policy)

@@ -137,6 +137,15 @@ def test_a_bridge_is_adopted_as_it_is(host):
     assert "br0" in host.sh("ip -br link show br0")
 
 
+def test_the_addresses_that_are_the_hosts_own(host):
+    host.sh("ip link set lo up && ip link add up0 type bridge && ip address add 198.51.100.1/24 dev up0")
+    host.sh("ip route add local 203.0.113.0/24 dev lo && ip link set up0 up")
+    own = set(libc.in_namespace(host.path, HostNetwork(host.rtnl).own))
+    assert own == {"127.0.0.0/8", "127.0.0.1/32", "198.51.100.1/32", "203.0.113.0/24"}
+    host.sh("sysctl -qw net.ipv4.ip_nonlocal_bind=1")
+    assert libc.in_namespace(host.path, HostNetwork(host.rtnl).own) == ["0.0.0.0/0"]
+
+
 def test_a_port_is_put_in_and_taken_out(host):
     host.links.create(BR0)
     host.sh("ip link add nic0 type veth peer name nic1")

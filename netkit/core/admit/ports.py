@@ -94,6 +94,11 @@ def _place(
     placed: list[Publish] = []
     for port in wanted:
         at = port.host_ip if int(port.host_ip) else host.default_ip
+        if int(at) and not any(at in own for own in host.own):
+            raise Conflict(
+                f"this host has no address {at}",
+                hint="give it one, name one that it has, or none for all of them",
+            )
         number = _first_free(taken, port, at) or _free_port(taken, port.protocol, at, host)
         taken[(port.protocol, number, int(at))] = f"container {container.name}"
         placed.append(msgspec.structs.replace(port, host_ip=at, host_port=number, host_last=0))

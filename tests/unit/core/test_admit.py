@@ -116,6 +116,19 @@ NGINX = ("tcp", "0.0.0.0", 8000), "nginx (pid 7)"
 PROBE = ("tcp", "127.0.0.1", 8001), "probe (pid 8)"
 
 
+def test_a_port_is_published_only_on_an_address_that_the_host_has():
+    own = (IPNetwork("127.0.0.0/8"), IPNetwork("198.51.100.1/32"))
+    host, intent = msgspec.structs.replace(HOST, own=own), linked_pair()
+    error = refused(
+        Conflict, "one that it has", ports.publish, intent, "web", parse_publish("198.51.100.2:90:81"), host
+    )
+    assert error.message == "this host has no address 198.51.100.2"
+    for text in ("198.51.100.1:90:81", "127.0.0.9:90:81", "90:81"):
+        ports.publish(intent, "web", parse_publish(text), host)
+    by_default = msgspec.structs.replace(host, default_ip=IPAddress("198.51.100.2"))
+    refused(Conflict, "one that it has", ports.publish, intent, "web", parse_publish("90:81"), by_default)
+
+
 def test_of_a_range_of_host_ports_the_first_free_one_is_taken():
     intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
     intent, _ = with_container(intent, "one", "br0", publish="8000-8003:80")
