@@ -78,8 +78,8 @@ class Store:
         except (sqlite3.DatabaseError, msgspec.MsgspecError):
             self.damaged = _set_aside(self.path)
             self._db = _sound(self.path)
-        self.sysctls: MutableMapping[str, str] = _Sysctls(self._db)
         self._copies = Copies(folder / "specs")
+        self.sysctls: MutableMapping[str, str] = _Sysctls(self._db, self._copies)
         if self.damaged or self._unused():
             self._rebuild()
 
@@ -95,6 +95,7 @@ class Store:
         return not self.journal(1) and self.load() == Intent()
 
     def _rebuild(self) -> None:
+        self.sysctls.update(self._copies.sysctls())
         copies = self._copies.read()
         if copies != Intent():
             if not self.damaged:
@@ -197,8 +198,9 @@ class Store:
 class _Sysctls(MutableMapping[str, str]):
     """The values before us, written through at once: the driver notes one before it changes it."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, copies: Copies) -> None:
         self._db = db
+        self._copies = copies
 
     def __getitem__(self, name: str) -> str:
         row = self._db.execute("SELECT value FROM sysctls WHERE name = ?", (name,)).fetchone()
@@ -209,10 +211,12 @@ class _Sysctls(MutableMapping[str, str]):
     def __setitem__(self, name: str, value: str) -> None:
         with _transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO sysctls VALUES (?, ?)", (name, value))
+        self._copies.remember(name, value)
 
     def __delitem__(self, name: str) -> None:
         with _transaction(self._db):
             self._db.execute("DELETE FROM sysctls WHERE name = ?", (name,))
+        self._copies.forget(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter([row[0] for row in self._db.execute("SELECT name FROM sysctls ORDER BY name")])

@@ -125,6 +125,9 @@ def test_a_damaged_file_is_kept_aside_and_the_intent_comes_from_the_copies(open_
     intent = linked_pair()
     store = open_store()
     commit(store, Intent(), intent)
+    # A bridge may have dots in its name.
+    store.sysctls.update({"net.ipv4.ip_forward": "0", "net.ipv4.conf.br.0.route_localnet": "1", "gone": "1"})
+    del store.sysctls["gone"]
     store.close()
     for suffix in ("-wal", "-shm"):
         (tmp_path / f"netkit.db{suffix}").unlink(missing_ok=True)
@@ -133,7 +136,9 @@ def test_a_damaged_file_is_kept_aside_and_the_intent_comes_from_the_copies(open_
     assert store.damaged is not None
     assert store.damaged.read_bytes() == damage
     assert store.load() == intent
+    assert dict(store.sysctls) == {"net.ipv4.ip_forward": "0", "net.ipv4.conf.br.0.route_localnet": "1"}
     assert open_store().load() == intent
+    assert len(open_store().sysctls) == 2
     assert open_store().damaged is None
 
 
