@@ -1,5 +1,6 @@
 """Listeners and their programs, in a namespace of their own."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from netkit.kernel.command import run
 from netkit.kernel.libc import MNT_DETACH, in_namespace, new_namespace, socket_in, umount
-from netkit.kernel.listeners import listeners, parse_sctp, port_range
+from netkit.kernel.listeners import asked, listeners, parse_sctp, port_range, printed
 
 ME = f"{Path('/proc/self/comm').read_text().strip()} (pid {os.getpid()})"
 
@@ -45,6 +46,17 @@ def test_a_listener_is_found_with_its_program(namespace, family, kind, address, 
     with bound(namespace, family, kind, address, 8080):
         assert in_namespace(namespace, lambda: listeners(asked)) == {expected: ME}
     assert in_namespace(namespace, lambda: listeners(asked)) == {}
+
+
+def test_the_kernel_answers_what_it_prints(namespace):
+    """A host whose kernel cannot be asked is read by what it prints: both must say the same."""
+    places = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::")]
+    with contextlib.ExitStack() as stack:
+        for number, (family, address) in enumerate(places):
+            stack.enter_context(bound(namespace, family, socket.SOCK_STREAM, address, 8080 + number))
+        answered = in_namespace(namespace, lambda: set(asked("tcp", socket.IPPROTO_TCP)))
+        assert answered == in_namespace(namespace, lambda: set(printed("tcp")))
+        assert {(each.ip, each.port) for each in answered} >= {("0.0.0.0", 8080)}
 
 
 def test_listening_endpoints_of_sctp_are_read_with_every_address_they_have():
