@@ -1,8 +1,9 @@
 """The hands for chains, hooks and entries, on iptables of either variant.
 
-Every call reads the tables afresh, works out the edits and writes them with one commit a table.
-When the tables change under it, it reads again and redoes. What is not marked as ours is never
-changed, nor is the policy of a chain. What the rules should be is not decided here.
+Edits are worked out from the tables as they were observed last and written with one commit a
+table. When the tables have changed meanwhile, they are read again and it is redone. What is not
+marked as ours is never changed, nor is the policy of a chain. What the rules should be is not
+decided here.
 
     driver = XTables()
     list(driver.execute([Operation(None, Chain(owner="host", table="filter", name="NETKIT-A"))]))
@@ -47,11 +48,12 @@ class XTables:
     ) -> None:
         self.variant: Variant = variant or detect(namespace)
         self._on_redirect = on_redirect
+        self._seen: Tables | None = None
         self._hand: Hand = LegacyTables(namespace) if self.variant == "legacy" else Programs("nft", namespace)
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         """What there is: one program start. Owners of chains and hooks are echoed from the scope."""
-        tables = self._read()
+        tables = self._seen = self._read()
         if scope is None:
             return [found for name, chains in tables.items() for found in resources(name, chains)]
 
@@ -103,7 +105,8 @@ class XTables:
 
     def _edits(self, operations: Sequence[Operation]) -> dict[str, list[Edit]]:
         """What must be written now, for each table that must change."""
-        tables = self._read()
+        # What was seen serves once: reading takes a third as long as the whole change.
+        tables, self._seen = (self._read() if self._seen is None else self._seen), None
         names = dict.fromkeys(_table(operation.resource) for operation in operations)
         drafts = {name: Draft(tables.get(name, {})) for name in names}
         for operation in operations:
