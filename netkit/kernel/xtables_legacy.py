@@ -19,7 +19,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from netkit.errors import Unsupported
@@ -52,6 +52,7 @@ class LegacyTables:
     def __init__(self, namespace: str = "") -> None:
         self._namespace = namespace
         self._programs = Programs("legacy", namespace)
+        threading.Thread(target=_load_early, name="iptc-import").start()
 
     def read(self) -> str:
         """All tables that exist, as `iptables-legacy-save` prints them."""
@@ -72,8 +73,14 @@ def _write(edits: Edits) -> None:
             _commit(library, table, changes)
 
 
+def _load_early() -> None:
+    """Import the library in the background: the first write would wait half a second for it."""
+    with suppress(Unsupported):  # whoever writes is told
+        _library()
+
+
 def _library() -> Any:  # it has no type information
-    """python-iptables, imported when first needed: that takes half a second."""
+    """python-iptables, imported only where tables are legacy ones."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # it still asks distutils

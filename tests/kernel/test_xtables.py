@@ -1,6 +1,7 @@
 """The iptables driver against the kernel, on both variants, in fresh namespaces."""
 
 import fcntl
+import sys
 import threading
 import time
 
@@ -459,3 +460,15 @@ def test_without_iptables_the_hint_says_what_to_install(monkeypatch):
     with pytest.raises(Unsupported) as caught:
         XTables()
     assert caught.value.hint == "apt-get install iptables"
+
+
+@pytest.mark.parametrize(("variant", "loaded"), [("legacy", "True"), ("nft", "False")])
+def test_the_library_is_loaded_before_the_first_write_where_it_is_needed(variant, loaded):
+    code = (
+        "import sys, threading\n"
+        "from netkit.kernel.xtables import XTables\n"
+        f"XTables(variant='{variant}')\n"
+        "for other in set(threading.enumerate()) - {threading.main_thread()}: other.join()\n"
+        "print('iptc' in sys.modules)"
+    )
+    assert run([sys.executable, "-c", code]).stdout.strip() == loaded
