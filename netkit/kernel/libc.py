@@ -1,7 +1,7 @@
 """System calls that Python 3.11 does not offer, each as one small function raising OSError.
 
-A thread that has switched its network namespace never goes on to anything else: `in_namespace`
-does its work in a thread that is thrown away.
+A thread that has switched its network namespace never goes on to anything else: `in_namespace` and
+`in_namespaces` do their work in a thread that is thrown away.
 
     >>> in_namespace("/run/netns/h1", socket.socket)
 """
@@ -10,7 +10,7 @@ import ctypes
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,15 +40,31 @@ def umount(target: str, flags: int = 0) -> None:
 def in_namespace(path: str, function: Callable[[], Result]) -> Result:
     """Call `function` in a throwaway thread inside the network namespace at `path`."""
 
-    def enter() -> Result:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _check(_libc.setns(descriptor, CLONE_NEWNET), path)
-        finally:
-            os.close(descriptor)
+    def enter_and_call() -> Result:
+        _enter(path)
         return function()
 
-    return _in_thread(enter)
+    return _in_thread(enter_and_call)
+
+
+def in_namespaces(paths: Iterable[str], function: Callable[[], Result]) -> dict[str, Result]:
+    """Call `function` in one network namespace after the other: what it returned, by path.
+
+    What is no namespace, or has gone, is left out. One thread goes round them all: to make one
+    costs more than to look around in a namespace.
+    """
+
+    def go_round() -> dict[str, Result]:
+        found: dict[str, Result] = {}
+        for path in paths:
+            try:
+                _enter(path)
+            except OSError:
+                continue
+            found[path] = function()
+        return found
+
+    return _in_thread(go_round)
 
 
 def new_namespace(path: str, prepare: Callable[[], None] = lambda: None) -> None:
@@ -71,6 +87,15 @@ def socket_in(path: str, family: int, kind: int, protocol: int = 0) -> socket.so
     if not path:
         return socket.socket(family, kind, protocol)
     return in_namespace(path, lambda: socket.socket(family, kind, protocol))
+
+
+def _enter(path: str) -> None:
+    """Switch the calling thread to a network namespace. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(descriptor, CLONE_NEWNET), path)
+    finally:
+        os.close(descriptor)
 
 
 def _in_thread(function: Callable[[], Result]) -> Result:

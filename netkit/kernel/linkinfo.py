@@ -9,7 +9,7 @@ import struct
 import msgspec
 
 from netkit.kernel import rtnl as wire
-from netkit.kernel.attributes import number, pack, split, text
+from netkit.kernel.attributes import number, pack, pack_text, split, text
 from netkit.kernel.rtnl import Rtnl
 from netkit.model.names import LINK_GROUP, owner_of
 
@@ -26,7 +26,6 @@ IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, _IFLA_EXT_MASK = 18, 20, 27, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_BRPORT_MODE, IFLA_NET_NS_FD, VETH_INFO_PEER = 4, 28, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_PROTO = 1, 2, 4, 11
-_ALL_ROUTES = _RTMSG.pack(_INET, 0, 0, 0, 0, 0, 0, 0, 0)
 _SKIP_STATISTICS = pack(_IFLA_EXT_MASK, struct.pack("=I", 8))  # half the size of an answer
 
 
@@ -94,10 +93,13 @@ def find(rtnl: Rtnl, name: str) -> Link | None:
     return None if answer is None else _link(answer)
 
 
-def links(rtnl: Rtnl) -> list[Link]:
-    """All links of the namespace."""
+def links(rtnl: Rtnl, kind: str = "") -> list[Link]:
+    """All links of the namespace, or those of one kind that is made: bridge, veth, …"""
     body = _IFINFO.pack(0, 0, 0, 0, 0) + _SKIP_STATISTICS
-    return [_link(answer) for answer in rtnl.ask_all(wire.RTM_GETLINK, body)]
+    body += pack(IFLA_LINKINFO, pack_text(IFLA_INFO_KIND, kind)) if kind else b""
+    found = [_link(answer) for answer in rtnl.ask_all(wire.RTM_GETLINK, body)]
+    # The kernel leaves out the others only where it knows the kind.
+    return [link for link in found if link.kind == kind] if kind else found
 
 
 def addresses(rtnl: Rtnl, index: int = 0) -> list[InterfaceAddress]:
@@ -106,15 +108,16 @@ def addresses(rtnl: Rtnl, index: int = 0) -> list[InterfaceAddress]:
     return [_address(answer) for answer in rtnl.ask_all(wire.RTM_GETADDR, body)]
 
 
-def routes(rtnl: Rtnl) -> list[RouteEntry]:
-    """The IPv4 unicast routes of the main table."""
-    answers = rtnl.ask_all(wire.RTM_GETROUTE, _ALL_ROUTES)
-    return [_route(answer) for answer in answers if (answer[4], answer[7]) == (_RT_TABLE_MAIN, _RTN_UNICAST)]
+def routes(rtnl: Rtnl, protocol: int = 0) -> list[RouteEntry]:
+    """The IPv4 unicast routes of the main table, of everybody's or with one protocol number."""
+    answers = rtnl.ask_all(wire.RTM_GETROUTE, _RTMSG.pack(_INET, 0, 0, 0, 0, protocol, 0, 0, 0))
+    found = [_route(each) for each in answers if (each[4], each[7]) == (_RT_TABLE_MAIN, _RTN_UNICAST)]
+    return [route for route in found if route.protocol == protocol] if protocol else found
 
 
 def own(rtnl: Rtnl) -> list[str]:
     """What the namespace takes for its own, in CIDR form: its IPv4 addresses, and all of 127.0.0.0/8."""
-    answers = rtnl.ask_all(wire.RTM_GETROUTE, _ALL_ROUTES)
+    answers = rtnl.ask_all(wire.RTM_GETROUTE, _RTMSG.pack(_INET, 0, 0, 0, 0, 0, 0, 0, 0))
     return [_route(answer).destination for answer in answers if answer[7] == _RTN_LOCAL]
 
 

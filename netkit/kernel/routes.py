@@ -17,7 +17,7 @@ from netkit.errors import ApplyError
 from netkit.kernel import linkinfo
 from netkit.kernel import rtnl as wire
 from netkit.kernel.driver import OneByOne
-from netkit.kernel.rtnl import Rtnl, RtnlError, message
+from netkit.kernel.rtnl import Rtnl, RtnlError, in_each, message
 from netkit.model.names import PROTOCOL
 from netkit.model.resource import Resource, Route
 
@@ -33,12 +33,9 @@ class RouteDriver(OneByOne):
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         if scope is None:
             return self._everything()
-        wanted = (resource for resource in scope if isinstance(resource, Route))
-        return [
-            route
-            for route in wanted
-            if (route.gateway, route.link) in {(r.gateway, r.link) for r in _read(route.namespace)}
-        ]
+        wanted = [resource for resource in scope if isinstance(resource, Route)]
+        found = in_each({route.namespace for route in wanted}, _defaults)
+        return [r for r in wanted if (r.gateway, r.link) in found.get(r.namespace, ())]
 
     def create(self, wanted: Resource) -> None:
         if not isinstance(wanted, Route):
@@ -74,29 +71,17 @@ class RouteDriver(OneByOne):
                     raise
 
     def _everything(self) -> Iterator[Route]:
-        for namespace in sorted(self._folder.iterdir()):
-            yield from _read(str(namespace))
+        """Our default routes; whose they are and over which veth is not kept by the kernel."""
+        for namespace, found in in_each(sorted(map(str, self._folder.iterdir())), _defaults).items():
+            for gateway, link in found:
+                yield Route(namespace=namespace, gateway=gateway, veth="", link=link, owner="")
 
 
-def _read(namespace: str) -> list[Route]:
-    """Our default routes in a namespace; the owner is not kept by the kernel."""
-    try:
-        inside = Rtnl.open(namespace)
-    except OSError:
-        return []
-    with inside:
-        ours = [r for r in linkinfo.routes(inside) if (r.protocol, r.destination) == (PROTOCOL, "0.0.0.0/0")]
-        names = {link.index: link.name for link in linkinfo.links(inside)} if ours else {}
-        return [
-            Route(
-                namespace=namespace,
-                gateway=route.gateway,
-                veth="",
-                link=names.get(route.index, ""),
-                owner="",
-            )
-            for route in ours
-        ]
+def _defaults(inside: Rtnl) -> list[tuple[str, str]]:
+    """Our default routes in a namespace, as (gateway, name of the link)."""
+    ours = [each for each in linkinfo.routes(inside, PROTOCOL) if each.destination == "0.0.0.0/0"]
+    names = {link.index: link.name for link in linkinfo.links(inside)} if ours else {}
+    return [(route.gateway, names.get(route.index, "")) for route in ours]
 
 
 def _default(kind: int, flags: int, gateway: str, index: int) -> Any:

@@ -13,8 +13,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
 
@@ -32,8 +32,12 @@ _HEADER = struct.Struct("=IHHII")
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_DUMP_INTR = 0x10
 _DUMPS = 8  # where links come and go all the time, the last one is taken as it is
-_BUFFER = 1 << 20
+_QUEUE = 1 << 20
+_DATAGRAM = 1 << 16  # twice what the kernel puts into one; much more costs a page table each time
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
+
+
+Result = TypeVar("Result")
 
 
 class RtnlError(OSError):
@@ -58,7 +62,7 @@ class Rtnl:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._sequence = 0
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
         sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         sock.settimeout(30)
         sock.bind((0, 0))
@@ -152,7 +156,20 @@ class Rtnl:
         return bytes(message.data)
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
-        yield from _split(self._socket.recv(_BUFFER))
+        data, _, flags, _ = self._socket.recvmsg(_DATAGRAM)
+        if flags & socket.MSG_TRUNC:
+            raise RtnlError(errno.EMSGSIZE, 0)
+        yield from _split(data)
+
+
+def in_each(namespaces: Iterable[str], read: Callable[[Rtnl], Result]) -> dict[str, Result]:
+    """What `read` finds with a socket in each of the namespaces, by path; without those that have gone."""
+
+    def look() -> Result:
+        with Rtnl.open() as rtnl:
+            return read(rtnl)
+
+    return libc.in_namespaces(namespaces, look)
 
 
 def message(cls: type, kind: int, flags: int, attributes: Sequence[tuple[str, Any]], /, **fields: Any) -> Any:

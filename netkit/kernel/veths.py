@@ -21,7 +21,7 @@ from netkit.kernel.attributes import pack, pack_number, pack_text
 from netkit.kernel.driver import OneByOne
 from netkit.kernel.linkinfo import IFF_UP, Link
 from netkit.kernel.links import address_message, delete_link, set_link
-from netkit.kernel.rtnl import Packed, Rtnl, RtnlError
+from netkit.kernel.rtnl import Packed, Rtnl, RtnlError, in_each
 from netkit.model.names import LINK_GROUP, PROTOCOL, mark
 from netkit.model.resource import Resource, Veth
 
@@ -47,8 +47,7 @@ class VethDriver(OneByOne):
         if scope is None:
             self.drain()
             return self._everything()
-        wanted = (resource for resource in scope if isinstance(resource, Veth))
-        return filter(None, map(self._observed, wanted))
+        return self._observed([resource for resource in scope if isinstance(resource, Veth)])
 
     def create(self, wanted: Resource) -> None:
         if not isinstance(wanted, Veth):
@@ -131,36 +130,42 @@ class VethDriver(OneByOne):
             )
         return ApplyError(f"{wanted.describe()}: {err.strerror}", hint="is the MTU too large?")
 
-    def _observed(self, wanted: Veth) -> Veth | None:
-        link = linkinfo.find(self._rtnl, wanted.name)
-        if link is None or not link.ours or wanted.name in self._removals:
-            return None
-        bridge = linkinfo.find(self._rtnl, wanted.bridge)
-        in_place = link.up and link.hairpin and bridge is not None and link.master == bridge.index
-        outside = (wanted.bridge if in_place else "", link)
-        try:
-            inside = Rtnl.open(wanted.namespace)
-        except OSError:
-            return _veth(*outside, "", None, [])
-        with inside:
-            peer = linkinfo.find(inside, wanted.peer)
-            if peer is None or peer.index != link.peer:
-                return _veth(*outside, wanted.namespace, None, [])
-            return _veth(*outside, wanted.namespace, peer, _marked(inside, peer.index))
+    def _observed(self, scope: Sequence[Veth]) -> Iterator[Veth]:
+        links = {wanted.name: linkinfo.find(self._rtnl, wanted.name) for wanted in scope}
+        insides = in_each({wanted.namespace for wanted in scope if links[wanted.name]}, _peers)
+        for wanted in scope:
+            link = links[wanted.name]
+            if link is None or not link.ours or wanted.name in self._removals:
+                continue
+            bridge = linkinfo.find(self._rtnl, wanted.bridge)
+            in_place = link.up and link.hairpin and bridge is not None and link.master == bridge.index
+            peers = insides.get(wanted.namespace)
+            found = (
+                each for each in peers or () if (each[0].index, each[0].name) == (link.peer, wanted.peer)
+            )
+            peer, cidrs = next(found, (None, []))
+            yield _veth(
+                wanted.bridge if in_place else "",
+                link,
+                "" if peers is None else wanted.namespace,
+                peer,
+                cidrs,
+            )
 
     def _everything(self) -> Iterator[Veth]:
         links = {link.index: link for link in linkinfo.links(self._rtnl)}
         ours = {i: link for i, link in links.items() if link.ours and link.kind == "veth"}
         seen: set[int] = set()
-        for namespace in sorted(self._folder.iterdir()) if ours else ():
-            for index, peer, cidrs in _peers(namespace):
-                link = ours.get(index)
-                if link is None or link.peer != peer.index or index in seen:
+        insides = in_each(sorted(map(str, self._folder.iterdir())), _peers) if ours else {}
+        for namespace, peers in insides.items():
+            for peer, cidrs in peers:
+                link = ours.get(peer.peer)
+                if link is None or link.peer != peer.index or link.index in seen:
                     continue
-                seen.add(index)
+                seen.add(link.index)
                 master = links.get(link.master)
                 bridge = master.name if master and link.up and link.hairpin else ""
-                yield _veth(bridge, link, str(namespace), peer, cidrs)
+                yield _veth(bridge, link, namespace, peer, cidrs)
         for index, link in ours.items():
             if index not in seen:
                 yield _veth("", link, "", None, [])
@@ -238,21 +243,11 @@ def _pair(wanted: Veth, bridge: int, namespace: int) -> Packed:
     return Packed(wire.RTM_NEWLINK, wire.CREATE, body + pack(linkinfo.IFLA_LINKINFO, kind + data))
 
 
-def _peers(namespace: Path) -> Iterator[tuple[int, Link, list[str]]]:
-    """The veths inside a namespace as (index of the other end, link, addresses)."""
-    try:
-        rtnl = Rtnl.open(str(namespace))
-    except OSError:
-        return  # a file that is no namespace: its own driver reports it
-    with rtnl:
-        for link in linkinfo.links(rtnl):
-            if link.kind == "veth":
-                yield link.peer, link, _marked(rtnl, link.index)
-
-
-def _marked(rtnl: Rtnl, index: int) -> list[str]:
-    """Our addresses on a link; those that the user added besides are the user's."""
-    return [a.cidr for a in linkinfo.addresses(rtnl, index) if a.protocol == PROTOCOL]
+def _peers(inside: Rtnl) -> list[tuple[Link, list[str]]]:
+    """The veths inside a namespace, each with our addresses; those added besides are the user's."""
+    peers = linkinfo.links(inside, "veth")
+    ours = [each for each in linkinfo.addresses(inside) if each.protocol == PROTOCOL] if peers else []
+    return [(link, [each.cidr for each in ours if each.index == link.index]) for link in peers]
 
 
 def _veth(bridge: str, link: Link, namespace: str, peer: Link | None, cidrs: list[str]) -> Veth:

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import threading
 import uuid
 from pathlib import Path
 
@@ -243,6 +244,36 @@ def test_default_routes(host):
     assert [(r.gateway, r.link) for r in host.routes.observe(None)] == [("10.0.0.1", "eth0")]
     host.routes.delete(route)
     host.routes.delete(route)
+    assert list(host.routes.observe(None)) == []
+
+
+def test_to_look_into_many_namespaces_takes_one_thread_each_round(host, monkeypatch):
+    """To make one costs more than to look: at a thousand containers it was half of a reconcile."""
+    host.links.create(BR0)
+    pairs = [veth(host.space(f"c{number}"), number) for number in (2, 3, 4)]
+    ways = [
+        Route(namespace=p.namespace, gateway="10.0.0.1", veth=p.name, link="eth0", owner="") for p in pairs
+    ]
+    for pair, way in zip(pairs, ways, strict=True):
+        host.veths.create(pair)
+        host.routes.create(way)
+    (host.folder / "c9").write_text("a file that is no namespace")
+    started, start = [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (started.append(self), start(self)))
+    assert (list(host.veths.observe(None)), list(host.veths.observe(pairs))) == (pairs, pairs)
+    assert [way.namespace for way in host.routes.observe(None)] == [pair.namespace for pair in pairs]
+    assert list(host.routes.observe(ways)) == ways
+    assert len(started) == 4
+
+
+def test_what_others_have_in_a_container_is_neither_a_peer_nor_a_route_of_ours(host):
+    host.links.create(BR0)
+    wanted = veth(host.space("c2"))
+    host.veths.create(wanted)
+    inside = f"nsenter --net={wanted.namespace}"
+    host.sh(f"{inside} ip link add aa0 type veth peer name aa1; {inside} ip address add 10.9.9.9/24 dev eth0")
+    host.sh(f"{inside} ip route add default via 10.0.0.7 metric 5")
+    assert list(host.veths.observe(None)) == list(host.veths.observe([wanted])) == [wanted]
     assert list(host.routes.observe(None)) == []
 
 
