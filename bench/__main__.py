@@ -29,7 +29,7 @@ def main():
     plan = {
         "attach": lambda: cases.attach(rounds),
         "run": lambda: cases.run(max(5, rounds // 3)),
-        "links": lambda: traffic.links(3, 1000),
+        "links": lambda: traffic.links(max(3, rounds // 8), 1000),
         "published": lambda: traffic.published(3),
         "scale": lambda: cases.scale(rounds, options.endpoints),
     }

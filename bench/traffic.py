@@ -1,6 +1,7 @@
 """Traffic: what rules and sets cost a packet. Throughput by iperf3, new connections by a loop."""
 
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -62,37 +63,42 @@ def connections(place, address, port):
     return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 
 
-def links(rounds, others):
-    """Two linked containers, alone and with a thousand more links in the set."""
+def links(rounds, wanted):
+    """Two linked containers, on a host that has no other link and on one that has a thousand."""
+    names = [f"c{number}" for number in range(next(n for n in itertools.count(2) if n * (n - 1) >= wanted))]
+    pairs = list(itertools.permutations(names, 2))[:wanted]
     found = {"throughput": {"1 link": [], "netkit": []}, "connections": {"1 link": [], "netkit": []}}
-    with contextlib.closing(Netkit()) as daemon:
-        options = {"com.docker.network.bridge.enable_icc": "false"}
-        body = {"Name": "net1", "Options": options, "IPAM": {"Config": [{"Subnet": "10.51.0.0/16"}]}}
-        daemon.call("POST", "/networks/create", body)
-        exposed = {f"{port}/tcp": {} for port in (80, 81)}
-        config = {"NetworkMode": "net1"}
-        daemon.idle("db", HostConfig=config, ExposedPorts=exposed)
-        daemon.idle("web", HostConfig={**config, "Links": ["db:db"]})
-        many = {f"{port}/tcp": {} for port in range(1000, 1000 + others)}
-        daemon.idle("wide", HostConfig=config, ExposedPorts=many)
-        address = daemon.call("GET", "/containers/db/json")["NetworkSettings"]["Networks"]["net1"][
-            "IPAddress"
-        ]
-        place = inside(daemon, "web")
-        with servers(inside(daemon, "db")):
-            for _ in range(rounds):
-                for who in ("1 link", "netkit"):
-                    if who == "netkit":
-                        link = {"Parent": "web", "Target": "wide", "Alias": "wide"}
-                        daemon.call("POST", "/netkit/links", link)
-                    found["throughput"][who].append(throughput(place, address, 80))
-                    found["connections"][who].append(connections(place, address, 81))
-                daemon.call("DELETE", "/netkit/links?parent=web&alias=wide")
-    title = f"with {others} more openings / 1 link"
+    with contextlib.ExitStack() as stack:
+        hosts = {who: stack.enter_context(contextlib.closing(Netkit())) for who in ("1 link", "netkit")}
+        link(hosts["1 link"], ["c0", "c1"], [("c1", "c0")])
+        link(hosts["netkit"], names, pairs)
+        for daemon in hosts.values():
+            stack.enter_context(servers(inside(daemon, "c0")))
+        for number in range(rounds):
+            for who, daemon in list(hosts.items())[:: 1 if number % 2 else -1]:
+                shown = daemon.call("GET", "/containers/c0/json")["NetworkSettings"]["Networks"]
+                address, place = shown["net1"]["IPAddress"], inside(daemon, "c1")
+                found["throughput"][who].append(throughput(place, address, 80))
+                found["connections"][who].append(connections(place, address, 81))
+    title = f"one of {wanted} links, between {len(names)} containers / the only link"
     return [
-        (f"throughput {title}", "bit/s", found["throughput"], 0.95),
-        (f"new connections {title}", "1/s", found["connections"], 0.95),
+        (f"throughput of {title}", "bit/s", found["throughput"], 0.95),
+        (f"new connections over {title}", "1/s", found["connections"], 0.95),
     ]
+
+
+def link(daemon, names, pairs):
+    """Containers on one network with icc off, and a link for each pair: from the first to the second."""
+    options = {"com.docker.network.bridge.enable_icc": "false"}
+    daemon.call("POST", "/networks/create", {"Name": "net1", "Options": options})
+    for name in names:
+        exposed = {"80/tcp": {}, "81/tcp": {}}
+        daemon.idle(name, HostConfig={"NetworkMode": "net1"}, ExposedPorts=exposed)
+    for parent, target in pairs:
+        daemon.call("POST", "/netkit/links", {"Parent": parent, "Target": target, "Alias": target})
+    stand = sum(each["Open"] for each in daemon.call("GET", "/netkit/links"))
+    if stand != len(pairs):
+        raise RuntimeError(f"{stand} links are open, not {len(pairs)}")
 
 
 def published(rounds):
