@@ -26,6 +26,10 @@ from netkit.model.resource import Address, Adopted, Bridge, Port, Resource
 IFF_UP = linkinfo.IFF_UP
 
 
+# A bridge that snoops sends queries to every port whenever one comes or goes (docs/decisions/0010).
+_BRIDGE = (("IFLA_BR_FORWARD_DELAY", 0), ("IFLA_BR_MCAST_SNOOPING", 0))
+
+
 class LinkDriver(OneByOne):
     """Bridges, ports and addresses in the namespace of `rtnl`."""
 
@@ -125,7 +129,7 @@ class LinkDriver(OneByOne):
                 {
                     "attrs": [
                         ("IFLA_INFO_KIND", "bridge"),
-                        ("IFLA_INFO_DATA", {"attrs": [("IFLA_BR_FORWARD_DELAY", 0)]}),
+                        ("IFLA_INFO_DATA", {"attrs": list(_BRIDGE)}),
                     ]
                 },
             ),

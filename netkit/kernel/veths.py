@@ -7,6 +7,7 @@ pair is taken out of its bridge at once and removed by a thread, and whoever nee
     VethDriver(Rtnl.open(), Path("/var/lib/netkit/netns"))
 """
 
+import contextlib
 import errno
 import os
 import queue
@@ -15,11 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from netkit.errors import ApplyError, Conflict
-from netkit.kernel import linkinfo
+from netkit.kernel import libc, linkinfo
 from netkit.kernel import rtnl as wire
 from netkit.kernel.attributes import pack, pack_number, pack_text
 from netkit.kernel.driver import OneByOne
-from netkit.kernel.linkinfo import IFF_UP, Link
+from netkit.kernel.linkinfo import Link
 from netkit.kernel.links import address_message, delete_link, set_link
 from netkit.kernel.rtnl import Packed, Rtnl, RtnlError, in_each
 from netkit.model.names import LINK_GROUP, PROTOCOL, mark
@@ -34,6 +35,7 @@ class VethDriver(OneByOne):
     def __init__(self, rtnl: Rtnl, folder: Path, namespace: str = "") -> None:
         self._rtnl = rtnl
         self._folder = folder
+        self._namespace = namespace
         self._removals = _Removals(namespace)
 
     def drain(self) -> None:
@@ -101,10 +103,11 @@ class VethDriver(OneByOne):
             os.close(descriptor)
 
     def _dress(self, wanted: Veth) -> None:
-        """Give the new pair its mark in words, and its peer an address."""
-        # Hairpin: a container that calls its own published port is led back to where it came from.
+        """Give the new pair its mark in words and put it up, and give its peer an address."""
+        self._without_ipv6(wanted.name)
         link = self._find(wanted.name)
-        self._rtnl.do(set_link(link.index, alias=mark(wanted.owner), hairpin=True))
+        # Hairpin: a container that calls its own published port is led back to where it came from.
+        self._rtnl.do(set_link(link.index, up=True, alias=mark(wanted.owner), hairpin=True))
         with Rtnl.open(wanted.namespace) as inside:
             peer = linkinfo.find(inside, wanted.peer)
             if peer is None:
@@ -116,6 +119,16 @@ class VethDriver(OneByOne):
                 )
             except RtnlError as err:
                 raise ApplyError(f"{wanted.describe()}: {err.strerror}") from err
+
+    def _without_ipv6(self, name: str) -> None:
+        """Switch IPv6 off on a host end: a port of a bridge has no use for it (docs/decisions/0010)."""
+        setting = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
+
+        def write() -> None:
+            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                setting.write_text("1")
+
+        libc.in_namespace(self._namespace, write) if self._namespace else write()
 
     def _explained(self, wanted: Veth, err: RtnlError) -> ApplyError | Conflict:
         if err.errno == errno.EEXIST:
@@ -238,7 +251,7 @@ def _pair(wanted: Veth, bridge: int, namespace: int) -> Packed:
     peer += pack_number(linkinfo.IFLA_NET_NS_FD, namespace)
     kind = pack_text(linkinfo.IFLA_INFO_KIND, "veth")
     data = pack(linkinfo.IFLA_INFO_DATA, pack(linkinfo.VETH_INFO_PEER, peer))
-    body = linkinfo.head(0, IFF_UP, IFF_UP) + pack_text(linkinfo.IFLA_IFNAME, wanted.name) + mtu
+    body = linkinfo.head() + pack_text(linkinfo.IFLA_IFNAME, wanted.name) + mtu
     body += pack_number(linkinfo.IFLA_GROUP, LINK_GROUP) + pack_number(linkinfo.IFLA_MASTER, bridge)
     return Packed(wire.RTM_NEWLINK, wire.CREATE, body + pack(linkinfo.IFLA_LINKINFO, kind + data))
 

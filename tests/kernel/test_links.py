@@ -104,6 +104,15 @@ def test_the_mark_is_there_with_the_thing(host):
     assert "br0" in host.sh("ip link show group 28267")
 
 
+def test_a_port_more_costs_the_other_ports_nothing(host):
+    """What grows with the ports of a bridge: queries to each of them, and routes of IPv6 on each."""
+    host.links.create(BR0)
+    host.veths.create(veth(host.space("c2")))
+    assert "mcast_snooping 0" in host.sh("ip -d link show br0")
+    assert "inet6" not in host.sh("ip address show dev nk2")
+    assert "nk2" not in host.sh("ip -6 route show table all")
+
+
 @pytest.mark.parametrize(
     "drift",
     ["ip link set br0 down", "ip link set br0 mtu 1300", "ip link set br0 alias ''"],
