@@ -25,6 +25,7 @@ _PACKAGES = {
     "modprobe": "kmod",
     "nsenter": "util-linux",
     "ip": "iproute2",
+    "ps": "procps",
 }
 
 
