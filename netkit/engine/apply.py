@@ -75,7 +75,8 @@ class Engine:
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         wanted = {key: after[key] for key in keys if key in after}
         scope = [after.get(key) or before[key] for key in keys]
-        found = self._drivers.observe(scope)
+        # Drivers echo what they cannot read cheaply: ask them for what was made, not for what is to be.
+        found = self._drivers.observe([before.get(key) or after[key] for key in keys])
         change = _Change(plan.diff(found, wanted), wanted, scope, found)
         if dry_run:
             return Outcome(change.operations, subject)

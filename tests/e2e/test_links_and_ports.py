@@ -156,6 +156,19 @@ def test_ports_are_published_and_taken_back_while_it_runs(lab):
     lab.netkit("rm", "-f", "site")
 
 
+def test_of_two_ways_to_one_port_either_can_go(lab):
+    serve(lab, "site", "-p", "8081:80", "--expose", "80")
+    idle(lab, "reader", "--link", "site:a")
+    lab.netkit("publish", "site", "8082:80")
+    lab.netkit("link", "add", "reader", "site:b")
+    lab.netkit("unpublish", "site", "8081:80")
+    lab.netkit("link", "rm", "reader", "a")
+    assert ask_from(lab.outside, UPLINK, 8082) == "site"
+    assert ask(lab, "reader", "b", 80) == "site"
+    assert lab.plan() == "nothing to change"
+    lab.netkit("rm", "-f", "site", "reader")
+
+
 def test_ranges_random_ports_and_all_exposed_ones(lab):
     serve(lab, "many", "-p", "9000-9002:80-82", "-p", "83", "--expose", "84", "-P")
     ports = lab.inspect("many")["NetworkSettings"]["Ports"]
