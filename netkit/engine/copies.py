@@ -1,8 +1,9 @@
 """A second copy of every spec, and of what each sysctl was before us, for when the database is damaged.
 
-Each is a small file, written with one system call and never waited for: the database is what
-counts. One that cannot be read is told and passed over. Copies that cannot be written (a full disk)
-are told, and are no reason to refuse a change that the database has taken.
+Each is a small file, written by a thread of their own that nobody waits for: the database is what
+counts, and what a crash left behind is caught up with at the next start. One that cannot be read is
+told and passed over. Copies that cannot be written (a full disk) are told, and are no reason to
+refuse a change that the database has taken.
 
     STATE/specs/networks-4f1c….json      STATE/specs/containers-9ab0….json
     STATE/specs/sysctls-net.ipv4.ip_forward.json
@@ -10,12 +11,15 @@ are told, and are no reason to refuse a change that the database has taken.
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from netkit.model.spec import Container, Intent, Network, decode_value, encode_value
+from netkit.engine import records
+from netkit.engine.records import Changes
+from netkit.model.spec import Intent
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +30,22 @@ class Copies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="copies")
 
-    def follow(self, old: Intent, new: Intent) -> None:
+    def follow(self, changes: Changes) -> None:
         """Write what a change made different."""
-        self._attempt(lambda: self._follow("networks", old.networks, new.networks))
-        self._attempt(lambda: self._follow("containers", old.containers, new.containers))
+        self._attempt(lambda: self._follow(changes))
+
+    def catch_up(self, intent: Intent) -> None:
+        """Write what differs from an intent."""
+        self._attempt(lambda: self._follow(records.changes(self._intent(), intent)))
+
+    def settle(self) -> None:
+        """Wait for what is being written."""
+        self._thread.submit(lambda: None).result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
 
     def remember(self, sysctl: str, value: str) -> None:
         """Write the value that a sysctl had before us."""
@@ -42,35 +57,41 @@ class Copies:
 
     def sysctls(self) -> dict[str, str]:
         """The values before us as the copies have them."""
-        return {path.stem.removeprefix("sysctls-"): value for path, value in self._values("sysctls", str)}
+        self.settle()
+        values = self._values("sysctls", msgspec.json.Decoder(str))
+        return {path.stem.removeprefix("sysctls-"): value for path, value in values}
 
     def read(self) -> Intent:
         """The intent as the copies have it."""
-        return Intent(self._read("networks", Network), self._read("containers", Container))
+        self.settle()
+        return self._intent()
 
     def _attempt(self, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except OSError as err:
-            log.warning("the copies of the state could not be written: %s", err)
+        def attempt() -> None:
+            try:
+                write()
+            except OSError as err:
+                log.warning("the copies of the state could not be written: %s", err)
 
-    def _follow(self, table: str, old: Any, new: Any) -> None:
-        if old is new:
-            return
-        for key in old:
-            if key not in new:
-                self._path(table, key).unlink(missing_ok=True)
-        for key, spec in new.items():
-            if old.get(key) is not spec:
-                self._path(table, key).write_bytes(msgspec.json.encode(spec, enc_hook=encode_value))
+        self._thread.submit(attempt)
 
-    def _read(self, table: str, kind: Any) -> dict[str, Any]:
-        return {spec.id: spec for _, spec in self._values(table, kind)}
+    def _follow(self, changes: Changes) -> None:
+        for table, key in changes.gone:
+            self._path(table, key).unlink(missing_ok=True)
+        for table, key, body in changes.written:
+            self._path(table, key).write_bytes(body)
 
-    def _values(self, table: str, kind: Any) -> Iterator[tuple[Path, Any]]:
+    def _intent(self) -> Intent:
+        found = {
+            table: {spec.id: spec for _, spec in self._values(table, records.decoder(table))}
+            for table in records.TABLES
+        }
+        return Intent(**found)
+
+    def _values(self, table: str, decoder: "msgspec.json.Decoder[Any]") -> Iterator[tuple[Path, Any]]:
         for path in sorted(self._folder.glob(f"{table}-*.json")):
             try:
-                yield path, msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=decode_value)
+                yield path, decoder.decode(path.read_bytes())
             except (msgspec.MsgspecError, OSError) as err:
                 log.error("the copy %s cannot be read and is passed over: %s", path, err)
 

@@ -16,15 +16,17 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from netkit.engine import records
 from netkit.engine.copies import Copies
+from netkit.engine.records import Changes
 from netkit.errors import ApplyError
 from netkit.model.operation import Operation
 from netkit.model.request import Caller
-from netkit.model.spec import Container, Intent, Network, decode_value, encode_value
+from netkit.model.spec import Intent
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,6 @@ CREATE TABLE IF NOT EXISTS made (
 ) WITHOUT ROWID;
 """
 _JOURNAL_KEPT = 10_000  # entries; older ones are forgotten unless something they made still stands
-
-Spec = TypeVar("Spec", Network, Container)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -82,8 +82,10 @@ class Store:
         self.sysctls: MutableMapping[str, str] = _Sysctls(self._db, self._copies)
         if self.damaged or self._unused():
             self._rebuild()
+        self._copies.catch_up(self.load())
 
     def close(self) -> None:
+        self._copies.close()
         self._db.close()
 
     def load(self) -> Intent:
@@ -116,19 +118,19 @@ class Store:
 
     def commit(self, entry: int, old: Intent, new: Intent, operations: Iterable[Operation]) -> None:
         """Save the new intent, close the entry and note who made what: one transaction."""
+        changes = records.changes(old, new)
         with self._transaction():
-            self._save("networks", old.networks, new.networks)
-            self._save("containers", old.containers, new.containers)
+            self._save(changes)
             self._note(entry, operations)
             self._db.execute("UPDATE journal SET state = 'done' WHERE id = ?", (entry,))
-        self._copies.follow(old, new)
+        self._copies.follow(changes)
 
     def save(self, old: Intent, new: Intent) -> None:
         """Save a change of intent that moved nothing in the kernel."""
+        changes = records.changes(old, new)
         with self._transaction():
-            self._save("networks", old.networks, new.networks)
-            self._save("containers", old.containers, new.containers)
-        self._copies.follow(old, new)
+            self._save(changes)
+        self._copies.follow(changes)
 
     def fail_entry(self, entry: int) -> None:
         """Close an entry whose operations failed and were undone."""
@@ -166,17 +168,11 @@ class Store:
             for number, time, user, verb, state, body in self._db.execute(query, values)
         ]
 
-    def _save(self, table: str, old: Any, new: Any) -> None:
-        if old is new:
-            return
-        gone = [(key,) for key in old if key not in new]
-        changed = [
-            (key, msgspec.json.encode(spec, enc_hook=encode_value))
-            for key, spec in new.items()
-            if old.get(key) is not spec
-        ]
-        self._db.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
-        self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", changed)
+    def _save(self, changes: Changes) -> None:
+        for table, key in changes.gone:
+            self._db.execute(f"DELETE FROM {table} WHERE id = ?", (key,))
+        for table, key, body in changes.written:
+            self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (key, body))
 
     def _note(self, entry: int, operations: Iterable[Operation]) -> None:
         operations = list(operations)
@@ -278,11 +274,11 @@ def _sound(path: Path) -> sqlite3.Connection:
 
 
 def _load(db: sqlite3.Connection) -> Intent:
-    return Intent(_rows(db, "networks", Network), _rows(db, "containers", Container))
+    return Intent(**{table: _rows(db, table) for table in records.TABLES})
 
 
-def _rows(db: sqlite3.Connection, table: str, kind: type[Spec]) -> dict[str, Spec]:
-    decoder = msgspec.json.Decoder(kind, dec_hook=decode_value)
+def _rows(db: sqlite3.Connection, table: str) -> dict[str, Any]:
+    decoder = records.decoder(table)
     return {key: decoder.decode(body) for key, body in db.execute(f"SELECT * FROM {table}")}
 
 

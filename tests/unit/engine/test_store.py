@@ -8,6 +8,7 @@ import pytest
 from netkit.core import plan
 from netkit.core.render import everything, render
 from netkit.engine.copies import Copies
+from netkit.engine.records import changes
 from netkit.engine.store import Store
 from netkit.errors import ApplyError
 from netkit.model.operation import Operation
@@ -195,17 +196,34 @@ def test_copies_follow_every_change(tmp_path):
     copies = Copies(tmp_path / "specs")
     first, _ = with_network(Intent(), "br0", "10.0.0.0/24")
     second, _ = with_network(first, "br1", "10.0.1.0/24")
-    copies.follow(Intent(), second)
+    copies.follow(changes(Intent(), second))
     assert copies.read() == second
-    copies.follow(second, first)
+    copies.follow(changes(second, first))
     assert copies.read() == first
     assert len(list((tmp_path / "specs").iterdir())) == 1
+
+
+def test_copies_that_a_crash_left_behind_catch_up_at_the_next_start(open_store, tmp_path):
+    intent = linked_pair()
+    first = open_store()
+    commit(first, Intent(), intent)
+    first.close()
+    folder = tmp_path / "specs"
+    lost, *_ = folder.glob("containers-*.json")
+    lost.unlink()
+    (stale,) = folder.glob("networks-*.json")
+    other = "f" * len(next(iter(intent.networks)))
+    body = stale.read_text()
+    (folder / f"networks-{other}.json").write_text(body.replace(next(iter(intent.networks)), other))
+    stale.write_text(body.replace("br0", "br9"))
+    open_store().close()
+    assert Copies(folder).read() == intent
 
 
 def test_a_copy_that_cannot_be_read_is_passed_over(tmp_path, caplog):
     copies = Copies(tmp_path / "specs")
     first, _ = with_network(Intent(), "br0", "10.0.0.0/24")
-    copies.follow(Intent(), first)
+    copies.follow(changes(Intent(), first))
     (tmp_path / "specs" / "networks-bad.json").write_text("{")
     (tmp_path / "specs" / "networks-half.new").write_text("{")
     assert copies.read() == first
@@ -218,6 +236,7 @@ def test_copies_that_cannot_be_written_are_no_reason_to_refuse(open_store, tmp_p
     (tmp_path / "specs").write_text("in the way")
     commit(store, Intent(), linked_pair())
     assert store.load() == linked_pair()
+    store.close()  # which waits for the copies
     assert "copies of the state could not be written" in caplog.text
 
 
