@@ -7,7 +7,7 @@ netkit publish web 8080:80
 import click
 
 from netkit.cli.base import Door, Lazy, verb
-from netkit.model.spec import parse_link, parse_publish
+from netkit.model.words import parse_link, parse_publication
 
 
 @click.group("link", cls=Lazy)
@@ -49,7 +49,7 @@ def ls(door: Door) -> None:
 def publish(door: Door, container: str, ports: tuple[str, ...]) -> None:
     """Publish ports of a container, running or not."""
     for text in ports:
-        parse_publish(text)
+        parse_publication(text)
     door.change("POST", f"/netkit/containers/{container}/publish", {"Publish": list(ports)})
 
 

@@ -11,7 +11,8 @@ from netkit.cli.base import Door, Lazy, each, mapping, verb
 from netkit.cli.daemon import switch
 from netkit.cli.inspect import show, with_template
 from netkit.cli.wishes import endpoint_body
-from netkit.model.spec import parse_address, parse_mac, parse_subnet
+from netkit.model.spec import parse_subnet
+from netkit.model.words import parse_ipv4, parse_mac
 
 _ICC = "com.docker.network.bridge.enable_icc"
 _MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
@@ -46,12 +47,12 @@ def create(door: Door, name: str, opt: tuple[str, ...], label: tuple[str, ...], 
     pool = {
         "Subnet": str(parse_subnet(given["subnet"])) if given["subnet"] else "",
         "IPRange": str(parse_subnet(given["ip_range"], "ip range")) if given["ip_range"] else "",
-        "Gateway": str(parse_address(given["gateway"], "gateway")) if given["gateway"] else "",
+        "Gateway": parse_ipv4(given["gateway"], "gateway") if given["gateway"] else "",
     }
     auxiliary = mapping(given["aux_address"], "--aux-address")
     config: dict[str, Any] = {key: value for key, value in pool.items() if value}
     if auxiliary:
-        config["AuxiliaryAddresses"] = {k: str(parse_address(v)) for k, v in auxiliary.items()}
+        config["AuxiliaryAddresses"] = {k: parse_ipv4(v) for k, v in auxiliary.items()}
     body = {
         "Name": name,
         "Driver": given["driver"],
@@ -119,7 +120,7 @@ def connect(door: Door, name: str, container: str, **wish: Any) -> None:
     """Attach a container, running or not, to a network."""
     ip, mac = wish["ip"], wish["mac_address"]
     config = endpoint_body(
-        ip=str(parse_address(ip)) if ip else "",
+        ip=parse_ipv4(ip) if ip else "",
         mac=parse_mac(mac) if mac else "",
         interface=wish["interface"],
         aliases=wish["alias"],

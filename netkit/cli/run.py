@@ -13,10 +13,10 @@ from typing import IO, Any
 import click
 
 from netkit.cli.base import Door, mapping, verb
-from netkit.cli.parsers import parse_address, parse_expose, parse_link, parse_mac, parse_publish
 from netkit.cli.wishes import network_wish, parse_bytes, wish_body
 from netkit.errors import NetkitError, SpecError
 from netkit.model.names import nearest, parse_name
+from netkit.model.words import parse_expose, parse_ipv4, parse_link, parse_mac, parse_publication
 
 _POLICIES = ("no", "on-failure", "always", "unless-stopped")
 _DAEMON_ERROR, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
@@ -224,7 +224,7 @@ def environment(pairs: Iterable[str], files: Iterable[str]) -> list[str]:
 
 def _exposed(given: dict[str, Any]) -> dict[str, Any]:
     pairs = [pair for text in given["exposed"] for pair in parse_expose(text)]
-    pairs += [(port.port, port.protocol) for text in given["ports"] for port in parse_publish(text)]
+    pairs += [(port.port, port.protocol) for text in given["ports"] for port in parse_publication(text)]
     return {f"{port}/{protocol}": {} for port, protocol in pairs}
 
 
@@ -246,7 +246,7 @@ def _host_config(given: dict[str, Any]) -> dict[str, Any]:
         "Privileged": given["privileged"],
         "ReadonlyRootfs": given["read_only"],
         "ExtraHosts": list(given["hosts"]),
-        "Dns": [str(parse_address(server, "name server")) for server in given["dns"]],
+        "Dns": [parse_ipv4(server, "name server") for server in given["dns"]],
         "DnsSearch": list(given["dns_search"]),
         "DnsOptions": list(given["dns_option"]),
         "Sysctls": mapping(given["sysctls"], "--sysctl"),
@@ -262,8 +262,8 @@ def _nano_cpus(cpus: float) -> int:
 def _bindings(ports: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for text in ports:
-        for port in parse_publish(text):
-            ip = "" if int(port.host_ip) == 0 else str(port.host_ip)
+        for port in parse_publication(text):
+            ip = "" if port.host_ip == "0.0.0.0" else port.host_ip
             place = {"HostIp": ip, "HostPort": port.outside if port.host_port else ""}
             found.setdefault(f"{port.port}/{port.protocol}", []).append(place)
     return found
@@ -274,7 +274,7 @@ def _networks(given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     wishes = [network_wish(text) for text in given["networks"]] or [{"name": "default"}]
     first = wishes[0]
     if given["ip"]:
-        first["ip"] = str(parse_address(given["ip"]))
+        first["ip"] = parse_ipv4(given["ip"])
     if given["mac_address"]:
         first["mac-address"] = parse_mac(given["mac_address"])
     if given["aliases"]:

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from netkit.cli.parsers import parse_address, parse_link, parse_mac
 from netkit.errors import SpecError
 from netkit.model.names import nearest
+from netkit.model.words import parse_ipv4, parse_link, parse_mac
 
 _IFNAME = "com.docker.network.endpoint.ifname"
 _WISHES = ("name", "alias", "ip", "mac-address", "gw-priority", "interface", "driver-opt")
@@ -85,7 +85,7 @@ def wish_body(wish: dict[str, Any]) -> dict[str, Any]:
     except ValueError as err:
         raise SpecError(f"invalid gw-priority {priority!r}", hint="a whole number") from err
     return endpoint_body(
-        ip=str(parse_address(wish["ip"])) if wish.get("ip") else "",
+        ip=parse_ipv4(wish["ip"]) if wish.get("ip") else "",
         mac=parse_mac(wish["mac-address"]) if wish.get("mac-address") else "",
         interface=wish.get("interface", ""),
         aliases=wish.get("aliases", ()),

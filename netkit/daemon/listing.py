@@ -12,7 +12,8 @@ from netkit.core.admit import find
 from netkit.daemon.call import Filters, passes_labels
 from netkit.errors import NetkitError, SpecError
 from netkit.model.names import nearest
-from netkit.model.spec import Intent, parse_ports
+from netkit.model.spec import Intent
+from netkit.model.words import parse_ports
 
 FILTERS = frozenset(
     "ancestor before exited expose id label name network publish since status volume health is-task".split()

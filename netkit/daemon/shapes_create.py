@@ -15,17 +15,8 @@ from netkit.daemon.signals import signal_number
 from netkit.errors import SpecError, Unsupported
 from netkit.model.names import nearest, parse_interface
 from netkit.model.request import ContainerRequest, EndpointRequest
-from netkit.model.spec import (
-    DEFAULT_NETWORK,
-    Limits,
-    Publish,
-    Restart,
-    parse_address,
-    parse_expose,
-    parse_link,
-    parse_mac,
-    parse_ports,
-)
+from netkit.model.spec import DEFAULT_NETWORK, Limits, Publish, Restart, parse_address
+from netkit.model.words import parse_expose, parse_link, parse_mac, parse_ports
 
 if TYPE_CHECKING:
     from netkit.runtime.images import Image

@@ -1,7 +1,7 @@
 """Specs: what users asked for, parsed and valid, and the intent that holds all of it.
 
 Everything here is frozen. Strings from users become values at this door (`parse_publish`,
-`parse_link`, `parse_subnet`), and nothing downstream checks them again. The intent is the only
+`parse_address`, `parse_subnet`), and nothing downstream checks them again. The intent is the only
 thing that netkit stores; the kernel is made to match it.
 
     >>> parse_publish("127.0.0.1:8080:80/tcp")[0].describe()
@@ -16,10 +16,10 @@ import msgspec
 from netaddr import AddrFormatError, IPAddress, IPNetwork
 
 from netkit.errors import SpecError
+from netkit.model.words import parse_ipv4, parse_publication
 
 DEFAULT_NETWORK = "bridge"  # the name Docker's clients know the default network by
 DEFAULT_BRIDGE = "netkit0"
-PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -261,89 +261,21 @@ def parse_subnet(text: str, what: str = "subnet") -> IPNetwork:
 
 def parse_address(text: str, what: str = "address") -> IPAddress:
     """An IPv4 address. Raises SpecError."""
-    try:
-        address = IPAddress(text)
-    except (AddrFormatError, ValueError) as err:
-        raise SpecError(f"invalid {what} {text!r}", hint="write it as 192.168.100.7") from err
-    if address.version != 4:
-        raise SpecError(f"{what} {text!r} is not IPv4", hint="IPv6 is not supported yet")
-    return address
-
-
-def parse_ports(text: str, what: str) -> tuple[int, int]:
-    """`80` or `8000-8010` as an inclusive range. Raises SpecError."""
-    low, dash, high = text.partition("-")
-    high = high if dash else low
-    # int() would take blanks, signs, underscores and other scripts' digits.
-    if not all(word.isascii() and word.isdigit() for word in (low, high)):
-        raise SpecError(f"invalid {what} {text!r}", hint="a number or a range such as 8000-8010")
-    first, last = int(low), int(high)
-    if not 0 < first <= last < 65536:
-        raise SpecError(f"invalid {what} {text!r}", hint="ports go from 1 to 65535, low to high")
-    return first, last
-
-
-def parse_expose(text: str) -> tuple[tuple[int, str], ...]:
-    """`80`, `53/udp`, `8000-8010/tcp` as (port, protocol) pairs. Raises SpecError."""
-    ports, protocol = _split_protocol(text)
-    first, last = parse_ports(ports, "exposed port")
-    return tuple((port, protocol) for port in range(first, last + 1))
+    return IPAddress(parse_ipv4(text, what))
 
 
 def parse_publish(text: str) -> tuple[Publish, ...]:
-    """`[ip:][host]:container[/protocol]` and `container`, with ranges. Raises SpecError.
-
-    A range of host ports for one container port means: the first of them that is free.
-    """
-    rest, protocol = _split_protocol(text)
-    *front, inside = rest.split(":")
-    if len(front) > 2:
-        raise SpecError(f"invalid port specification {text!r}", hint="[ip:][host]:container[/udp]")
-    first, last = parse_ports(inside, "container port")
-    address = parse_address(front[0], "host address") if len(front) == 2 and front[0] else IPAddress(0)
-    outside = front[-1] if front else ""
-    if not outside:
-        ports = range(first, last + 1)
-        return tuple(Publish(port=p, protocol=protocol, host_ip=address) for p in ports)
-    low, high = parse_ports(outside, "host port")
-    if first == last and low < high:
-        return (Publish(port=first, protocol=protocol, host_port=low, host_last=high, host_ip=address),)
-    if high - low != last - first:
-        raise SpecError(
-            f"ranges of different length in {text!r}", hint="as many host ports as container ports"
-        )
+    """Published ports as `words.parse_publication` takes them. Raises SpecError."""
     return tuple(
-        Publish(port=p, protocol=protocol, host_port=low + p - first, host_ip=address)
-        for p in range(first, last + 1)
+        Publish(
+            port=each.port,
+            protocol=each.protocol,
+            host_port=each.host_port,
+            host_last=each.host_last,
+            host_ip=IPAddress(each.host_ip or "0.0.0.0"),
+        )
+        for each in parse_publication(text)
     )
-
-
-def parse_link(text: str) -> tuple[str, str]:
-    """`NAME:ALIAS` or `NAME`, as (container, alias). Raises SpecError."""
-    name, _, alias = text.partition(":")
-    name = name.removeprefix("/")
-    alias = alias.rpartition("/")[2] or name
-    if not name or ":" in alias:
-        raise SpecError(f"invalid link {text!r}", hint="write NAME:ALIAS, for example db:database")
-    return name, alias
-
-
-def parse_mac(text: str) -> str:
-    """A unicast MAC address in lower case with colons. Raises SpecError."""
-    parts = text.lower().replace("-", ":").split(":")
-    hexadecimal = set("0123456789abcdef")
-    octets = [int(part, 16) for part in parts if len(part) == 2 and hexadecimal.issuperset(part)]
-    if len(parts) != 6 or len(octets) != 6 or octets[0] & 1:
-        raise SpecError(f"invalid MAC address {text!r}", hint="six octets, unicast: 02:42:ac:11:00:02")
-    return ":".join(f"{octet:02x}" for octet in octets)
-
-
-def _split_protocol(text: str) -> tuple[str, str]:
-    ports, _, protocol = text.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in PROTOCOLS:
-        raise SpecError(f"unknown protocol {protocol!r} in {text!r}", hint="tcp, udp or sctp")
-    return ports, protocol
 
 
 def encode_value(value: object) -> object:

@@ -12,7 +12,7 @@ import msgspec
 
 from netkit.errors import SpecError
 from netkit.model.names import nearest
-from netkit.model.spec import parse_expose
+from netkit.model.words import parse_expose
 
 
 class Settings(msgspec.Struct, frozen=True):

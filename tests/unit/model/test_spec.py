@@ -3,15 +3,8 @@
 import pytest
 
 from netkit.errors import SpecError
-from netkit.model.spec import (
-    parse_address,
-    parse_expose,
-    parse_link,
-    parse_mac,
-    parse_ports,
-    parse_publish,
-    parse_subnet,
-)
+from netkit.model.spec import parse_address, parse_publish, parse_subnet
+from netkit.model.words import parse_expose, parse_link, parse_mac, parse_ports
 
 
 def refused(parse, *words):
