@@ -28,7 +28,8 @@ def play(lab: Lab) -> int:
     def run(*words: str, expect: int = 0) -> str:
         print(f"\n$ netkit {' '.join(quoted(word) for word in words)}")
         done = lab.netkit(*words, check=False)
-        print((done.stdout + done.stderr).rstrip())
+        if text := (done.stdout + done.stderr).rstrip():
+            print(text)
         if (done.returncode == 0) != (expect == 0):
             raise SystemExit(f"expected exit {expect}, got {done.returncode}\n{lab.log()}")
         return done.stdout
@@ -53,32 +54,33 @@ def play(lab: Lab) -> int:
     run("exec", "stranger", "sh", "-c", f"nc -w 2 {lab.address('db', 'br0')} 5432 </dev/null", expect=1)
     run("explain", "stranger", "db", "--port", "5432", expect=1)
     print("\n# Published: from outside, and from the host itself.")
-    for space, address in ((lab.outside, UPLINK), (lab.host, UPLINK), (lab.host, "127.0.0.1")):
-        print(f"GET http://{address}:8080   # on {'the host' if space is lab.host else 'outside'}")
-        print(page(space, address, 8080).rstrip())
+    get(lab.outside, "outside", f"http://{UPLINK}:8080")
+    get(lab.host, "on the host", f"http://{UPLINK}:8080")
+    get(lab.host, "on the host", "http://127.0.0.1:8080")
 
     print("\n# All of it can be changed while the containers run.")
     run("link", "add", "stranger", "db:db")
     run("exec", "stranger", "sh", "-c", "nc -w 2 db 5432 </dev/null")
     run("publish", "web", "9090:80")
-    print(page(lab.outside, UPLINK, 9090).rstrip())
+    get(lab.outside, "outside", f"http://{UPLINK}:9090")
     print("\n# Somebody flushes the firewall; netkit says what is missing, who asked for it, and mends it.")
-    lab.host.sh("iptables -F FORWARD; iptables -t nat -F")
+    flush = "iptables -F FORWARD; iptables -t nat -F"
+    print(f"\n$ {flush}")
+    lab.host.sh(flush)
     run("plan")
     run("blame", "9090")
     run("reconcile")
-    print(page(lab.outside, UPLINK, 8080).rstrip())
+    get(lab.outside, "outside", f"http://{UPLINK}:8080")
     run("teardown")
     print("\n# Nothing is left:", lab.leftovers() or "no link, rule, set, mount or process.")
     return 0
 
 
-def page(space: Space, address: str, port: int) -> str:
-    """A page, fetched from a host of the demonstration."""
-    script = (
-        f"import urllib.request as r; print(r.urlopen('http://{address}:{port}', timeout=5).read().decode())"
-    )
-    return space.sh(f'{sys.executable} -c "{script}"')
+def get(space: Space, where: str, url: str) -> None:
+    """Show a page, fetched on a host of the demonstration."""
+    print(f"\nGET {url}   # {where}")
+    script = f"import urllib.request as r; print(r.urlopen('{url}', timeout=5).read().decode().rstrip())"
+    print(space.sh(f'{sys.executable} -c "{script}"').rstrip())
 
 
 def quoted(word: str) -> str:
