@@ -162,6 +162,8 @@ def _remove(name: str) -> None:
 
 def _code_of(err: NetkitError) -> int:
     """As `docker run`: 125 the daemon's fault, 126 not executable, 127 not found."""
+    if err.status != SpecError.status:  # a file of the host's that is missing is no fault of the words
+        return _DAEMON_ERROR
     if re.search(r"executable file not found|no such file or directory", err.message):
         return _NOT_FOUND
     if re.search(r"permission denied|is a directory", err.message):

@@ -21,7 +21,7 @@ import msgspec
 
 from netkit.errors import ApplyError, Conflict, SpecError
 from netkit.kernel.command import run
-from netkit.runtime import attach, cgroup, detect, execution, folder, logs
+from netkit.runtime import attach, cgroup, detect, execution, folder, logs, monitor
 from netkit.runtime.attach import Session
 from netkit.runtime.execution import Command, Execution
 from netkit.runtime.folder import Folder
@@ -69,7 +69,7 @@ class Runtime:
         self._connect_waiting(box)
         (box.path / "started").touch()
         try:
-            let_go(box.gate, box.process())
+            _let_go(box)
         except BaseException:
             box.clear("started")
             raise
@@ -196,3 +196,11 @@ class Runtime:
             except OSError as err:
                 log.warning("a client is not attached to container %s: %s", box.id[:12], err)
                 session.give_up()
+
+
+def _let_go(box: Folder) -> None:
+    tools = detect.tools()
+    if tools.name == "runc":
+        let_go(box.gate, box.process())
+    else:  # whose init waits at the other end of its fifo
+        monitor.command(tools, box.runtime_root, ("start", box.id), "start")

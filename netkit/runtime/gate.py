@@ -1,8 +1,8 @@
-"""Letting a created container's process go: what `runc start` and `crun start` do, in no time.
+"""Letting a created container's process go: what `runc start` does, in no time.
 
 The runtime's init waits before it becomes the container's program: it opens the runtime's
-`exec.fifo` for writing, which takes until somebody reads it. The programs take 10 ms for that, a
-twentieth of a short container's life (docs/decisions/0009).
+`exec.fifo` for writing, which takes until somebody reads it. The program takes 10 ms for that, a
+twentieth of a short container's life (docs/decisions/0009). crun's init reads instead: not for it.
 
     let_go(runtime_state / "exec.fifo", pid)
 """
