@@ -40,7 +40,7 @@ WEB = (
 # Counters, indexes, whether a carrier has been noticed yet; ids, names made of them, random MACs.
 _CHANCE = re.compile(
     r"^\d+: |@\S+|\[\d+:\d+\]|NO-CARRIER,?|,?LOWER_UP|linkdown ?|state \S+|,?M-DOWN"
-    r"|link/ether \S+|\bnk[0-9a-f]{10}\b|[0-9a-f]{64}|netns \S+|initval \S+|qdisc \S+"
+    r"|link/ether \S+|\bnk[0-9a-f]{10}\b|[0-9a-f]{64}|netns \S+|initval \S+|qdisc \S+|link-netnsid \d+"
 )
 _HEADER = re.compile(r"(?m)^#.*\n")
 
