@@ -66,8 +66,9 @@ def test_a_host_may_be_named_on_either_side_of_the_verb(busy):
 
 
 def test_events_are_told_as_they_happen(busy):
+    heeding = ("env", "--default-signal=INT")  # a job in the background is born deaf to it
     program = subprocess.Popen(
-        busy.host.argv(NETKIT, "events", "-f", "type=container", "-f", "container=brief"),
+        busy.host.argv(*heeding, NETKIT, "events", "-f", "type=container", "-f", "container=brief"),
         stdout=subprocess.PIPE,
         text=True,
         env=busy.environment(),
