@@ -6,11 +6,11 @@ A thread that has switched its network namespace never goes on to anything else:
     >>> in_namespace("/run/netns/h1", socket.socket)
 """
 
+import contextlib
 import ctypes
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -22,6 +22,7 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
+_HERE = "/proc/thread-self/ns/net"
 
 Result = TypeVar("Result")
 
@@ -38,33 +39,26 @@ def umount(target: str, flags: int = 0) -> None:
 
 
 def in_namespace(path: str, function: Callable[[], Result]) -> Result:
-    """Call `function` in a throwaway thread inside the network namespace at `path`."""
-
-    def enter_and_call() -> Result:
+    """Call `function` inside the network namespace at `path`."""
+    with _away():
         _enter(path)
         return function()
-
-    return _in_thread(enter_and_call)
 
 
 def in_namespaces(paths: Iterable[str], function: Callable[[], Result]) -> dict[str, Result]:
     """Call `function` in one network namespace after the other: what it returned, by path.
 
-    What is no namespace, or has gone, is left out. One thread goes round them all: to make one
-    costs more than to look around in a namespace.
+    What is no namespace, or has gone, is left out.
     """
-
-    def go_round() -> dict[str, Result]:
-        found: dict[str, Result] = {}
+    found: dict[str, Result] = {}
+    with _away():
         for path in paths:
             try:
                 _enter(path)
             except OSError:
                 continue
             found[path] = function()
-        return found
-
-    return _in_thread(go_round)
+    return found
 
 
 def new_namespace(path: str, prepare: Callable[[], None] = lambda: None) -> None:
@@ -72,14 +66,11 @@ def new_namespace(path: str, prepare: Callable[[], None] = lambda: None) -> None
 
     `prepare` is called inside it, before it can be seen at its path.
     """
-
-    def make() -> None:
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
+    with _away():
         _check(_libc.unshare(CLONE_NEWNET), path)
         prepare()
-        mount(f"/proc/self/task/{threading.get_native_id()}/ns/net", path, flags=MS_BIND)
-
-    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
-    _in_thread(make)
+        mount(_HERE, path, flags=MS_BIND)
 
 
 def socket_in(path: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
@@ -89,6 +80,18 @@ def socket_in(path: str, family: int, kind: int, protocol: int = 0) -> socket.so
     return in_namespace(path, lambda: socket.socket(family, kind, protocol))
 
 
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    """Within, the calling thread may switch its network namespace; it comes home whatever happens."""
+    home = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        if _libc.setns(home, CLONE_NEWNET) != 0:
+            os.abort()  # to go on would be to change another host than one's own
+        os.close(home)
+
+
 def _enter(path: str) -> None:
     """Switch the calling thread to a network namespace. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -96,24 +99,6 @@ def _enter(path: str) -> None:
         _check(_libc.setns(descriptor, CLONE_NEWNET), path)
     finally:
         os.close(descriptor)
-
-
-def _in_thread(function: Callable[[], Result]) -> Result:
-    results: list[Result] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(function())
-        except BaseException as err:  # noqa: BLE001 - handed to the caller's thread, which raises it
-            errors.append(err)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _check(result: int, path: str) -> None:
