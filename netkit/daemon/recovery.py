@@ -102,7 +102,10 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
     for container in ended:
         state = service.runtime.status(container.id)
         end = containers.Ending(
-            exit_code=state.exit_code, started=state.started, finished=state.finished or now()
+            exit_code=state.exit_code,
+            started=state.started,
+            finished=state.finished or now(),
+            oom_killed=state.oom,
         )
         engine.adjust(partial(_ended, container=container, end=end))
     if not any(net.default for net in service.intent.networks.values()):
@@ -126,14 +129,7 @@ def _comes_back(container: Container) -> bool:
     """Whether its restart policy has it run when the daemon starts; `always` means always."""
     if container.running or not container.started:
         return False
-    match container.restart.policy:
-        case "always":
-            return True
-        case "unless-stopped":
-            return not container.halted
-        case "on-failure":
-            return not container.halted and container.exit_code != 0
-    return False
+    return container.restart.policy == "always" or containers.comes_back(container)
 
 
 def _set_default(

@@ -85,16 +85,16 @@ class Service(Networking):
     def state(self, container_id: str) -> State:
         """What a container does now, or how its latest run ended. Any thread; cheap."""
         container = self.intent.containers[container_id]
-        restarts = self._supervisor.restarts(container_id)
         if container.running:
-            return msgspec.structs.replace(self.runtime.status(container_id), restarts=restarts)
+            return self.runtime.status(container_id)
         status = "exited" if container.started or container.finished else "created"
+        returning = self._supervisor.comes_back(container_id) and not container.halted
         return State(
-            status="restarting" if self._supervisor.comes_back(container_id) else status,
-            restarts=restarts,
+            status="restarting" if returning else status,
             exit_code=container.exit_code,
             started=container.started,
             finished=container.finished,
+            oom=container.oom_killed,
             error=container.error,
         )
 
@@ -148,7 +148,9 @@ class Service(Networking):
         host = self.host(wanted=ports.needs(container.publish) if asks else None)
         host = msgspec.structs.replace(host, own=(ANYWHERE,)) if again else host
         try:
-            outcome = self._change(lambda intent: containers.start(intent, ref, host), caller, dry_run, host)
+            outcome = self._change(
+                lambda intent: containers.start(intent, ref, host, again), caller, dry_run, host
+            )
             if not dry_run:
                 self.runtime.start(container.id)
                 self._loop.call_soon_threadsafe(self._supervisor.watch, container.id, again)
@@ -169,7 +171,10 @@ class Service(Networking):
         """A process has ended: give back what it had, and keep how it ended (or forget it: --rm)."""
         state = self.runtime.status(container_id)
         end = containers.Ending(
-            exit_code=state.exit_code, started=state.started, finished=state.finished or now()
+            exit_code=state.exit_code,
+            started=state.started,
+            finished=state.finished or now(),
+            oom_killed=state.oom,
         )
         if self.container(container_id).auto_remove:
             outcome = self._settle(lambda intent: _gone(intent, container_id, end), caller)

@@ -45,7 +45,7 @@ def inspect(container: Container, intent: Intent, state: "State", state_dir: str
         "HostsPath": f"{folder}/hosts",
         "LogPath": f"{folder}/log",
         "Name": f"/{container.name}",
-        "RestartCount": state.restarts,
+        "RestartCount": container.restarts,
         "Driver": "overlayfs",
         "Platform": "linux",
         "MountLabel": "",
@@ -95,17 +95,17 @@ def status(state: "State", now: float) -> str:
 
 def run_state(container: Container, state: "State") -> dict[str, Any]:
     """The State of inspect."""
-    running = state.status in {"running", "paused"}
+    running = state.status in {"running", "paused", "restarting"}
     return {
         "Status": state.status,
         "Running": running,
         "Paused": state.status == "paused",
         "Restarting": state.status == "restarting",
-        "OOMKilled": False,
+        "OOMKilled": state.oom,
         "Dead": state.status == "dead",
         "Pid": state.pid if running else 0,
         "ExitCode": state.exit_code,
-        "Error": getattr(state, "error", ""),
+        "Error": state.error,
         "StartedAt": state.started or clock.NEVER,
         "FinishedAt": state.finished or clock.NEVER,
     }

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from netkit.core.admit import container as containers
 from netkit.daemon.signals import signal_number
 from netkit.errors import Conflict, NetkitError, NotFound, SpecError
 from netkit.model.request import Caller
@@ -42,7 +43,6 @@ class Supervisor:
         self._exits: dict[str, list[asyncio.Future[int]]] = defaultdict(list)
         self._removals: dict[str, list[asyncio.Future[int]]] = defaultdict(list)
         self._watched: dict[str, int] = {}
-        self._attempts: dict[str, int] = {}
         self._returning: set[str] = set()
         self._delays: dict[str, float] = {}
         self._began: dict[str, float] = {}
@@ -51,16 +51,11 @@ class Supervisor:
     def watch(self, container_id: str, again: bool = False) -> None:
         """Follow a container that has just been started (`again` by its policy) or was found running."""
         if not again:
-            self._attempts.pop(container_id, None)
             self._delays.pop(container_id, None)
         descriptor = self._service.runtime.exit_descriptor(container_id)
         self._watched[container_id] = descriptor
         self._began[container_id] = time.monotonic()
         self._loop.add_reader(descriptor, self._readable, container_id, descriptor)
-
-    def restarts(self, container_id: str) -> int:
-        """How often the restart policy has brought it back. Any thread."""
-        return self._attempts.get(container_id, 0)
 
     def comes_back(self, container_id: str) -> bool:
         """Whether it lies between two runs. Any thread."""
@@ -132,7 +127,7 @@ class Supervisor:
             for future in waiting.pop(container.id, ()):
                 if not future.done():
                     future.set_result(container.exit_code)
-        for known in (self._attempts, self._delays, self._began):
+        for known in (self._delays, self._began):
             known.pop(container.id, None)
 
     def _expect_exit(self, container_id: str) -> asyncio.Future[int]:
@@ -178,21 +173,10 @@ class Supervisor:
                 future.set_result(container.exit_code)
         if lasted:
             self._delays.pop(container_id, None)
-            self._attempts.pop(container_id, None)
-        if self._comes_back(container):
+        if containers.comes_back(container):
             await self._bring_back(container)
 
-    def _comes_back(self, container: Container) -> bool:
-        policy, attempts = container.restart.policy, container.restart.attempts
-        if container.halted or policy == "no":
-            return False
-        if policy == "on-failure":
-            tried = self._attempts.get(container.id, 0)
-            return container.exit_code != 0 and (attempts == 0 or tried < attempts)
-        return True
-
     async def _bring_back(self, container: Container) -> None:
-        self._attempts[container.id] = self._attempts.get(container.id, 0) + 1
         delay = self._delays.get(container.id, _FIRST_DELAY_S)
         self._delays[container.id] = min(2 * delay, _LONGEST_DELAY_S)
         self._returning.add(container.id)

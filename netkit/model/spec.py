@@ -139,8 +139,9 @@ class Container(Spec, frozen=True):
     `mode` is how it is networked: "" for its endpoints, "none", "host" or "container:ID".
     `published` has the host ports chosen for `publish` (and `publish_all`) while it runs,
     `link_env` the variables of its links as they were when it started. `halted` says that
-    somebody stopped it, which `--restart unless-stopped` remembers. `started`, `finished` (RFC
-    3339) and `exit_code` are those of its latest run, `error` why it could not start.
+    somebody stopped it, which `--restart unless-stopped` remembers, `restarts` how often its
+    policy has brought it back since somebody started it. `started`, `finished` (RFC 3339),
+    `exit_code` and `oom_killed` are those of its latest run, `error` why it could not start.
     """
 
     id: str
@@ -186,11 +187,13 @@ class Container(Spec, frozen=True):
     endpoints: Mapping[str, Endpoint] = {}
     running: bool = False
     halted: bool = False
+    restarts: int = 0
     published: tuple[Publish, ...] = ()
     link_env: tuple[str, ...] = ()
     started: str = ""
     finished: str = ""
     exit_code: int = 0
+    oom_killed: bool = False
     error: str = ""
     raw: Mapping[str, Any] = {}
     """The body of the create request, for `inspect` to give back."""

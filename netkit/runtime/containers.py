@@ -35,10 +35,7 @@ _SETTLE_S = 10.0
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a container does: status created, running, restarting or exited; times in RFC 3339, UTC, or "".
-
-    `restarts` is how often its restart policy has brought it back since somebody started it.
-    """
+    """What a container does: status created, running, restarting or exited; times in RFC 3339, UTC, or ""."""
 
     status: str
     pid: int = 0
@@ -47,7 +44,6 @@ class State(msgspec.Struct, frozen=True):
     finished: str = ""
     oom: bool = False
     error: str = ""
-    restarts: int = 0
 
 
 class Runtime:

@@ -32,6 +32,7 @@ class Ending(msgspec.Struct, frozen=True):
     exit_code: int = 0
     started: str = ""
     finished: str = ""
+    oom_killed: bool = False
     error: str = ""
 
 
@@ -57,8 +58,11 @@ def create(
     return intent, container
 
 
-def start(intent: Intent, ref: str, host: Host) -> tuple[Intent, Container]:
-    """The container as it is to run: addresses leased, ports chosen, links resolved."""
+def start(intent: Intent, ref: str, host: Host, again: bool = False) -> tuple[Intent, Container]:
+    """The container as it is to run: addresses leased, ports chosen, links resolved.
+
+    `again` says that its restart policy asks for it, which is counted.
+    """
     container = find.container(intent, ref)
     if container.running:
         return intent, container
@@ -72,6 +76,7 @@ def start(intent: Intent, ref: str, host: Host) -> tuple[Intent, Container]:
         container,
         running=True,
         halted=False,
+        restarts=container.restarts + 1 if again else 0,
         published=published,
         link_env=_link_env(intent, container),
     )
@@ -91,9 +96,20 @@ def stop(intent: Intent, ref: str, end: Ending) -> tuple[Intent, Container]:
         started=end.started or container.started,
         finished=end.finished,
         exit_code=end.exit_code,
+        oom_killed=end.oom_killed,
         error=end.error,
     )
     return intent.with_container(container), container
+
+
+def comes_back(container: Container) -> bool:
+    """Whether its restart policy has it started once more after the end that it came to."""
+    policy, attempts = container.restart.policy, container.restart.attempts
+    if container.halted or policy == "no":
+        return False
+    if policy == "on-failure":
+        return container.exit_code != 0 and (attempts == 0 or container.restarts < attempts)
+    return True
 
 
 def halt(intent: Intent, ref: str, halted: bool = True) -> tuple[Intent, Container]:
