@@ -3,6 +3,8 @@
 netkit image import box.tar box
 """
 
+import json
+import os
 import sys
 import time
 from typing import Any, BinaryIO
@@ -41,20 +43,21 @@ def image() -> None:
     """Images that containers start from."""
 
 
-@verb("import", changes=False)
+@verb("import", changes=True)
 @click.argument("file", metavar="FILE.tar")
 @click.argument("name", metavar="NAME[:TAG]")
 def import_(door: Door, file: str, name: str) -> None:
     """Make an image from a tar of a root file system; - reads it from stdin."""
-    import json
-
     repository, _, tag = name.partition(":")
     try:
         source = sys.stdin.buffer if file == "-" else open(file, "rb")  # noqa: SIM115
     except OSError as err:
         raise NotFound(f"cannot read {file}: {err.strerror}", hint="name a tar file, or - for stdin") from err
-    total = 0 if file == "-" else __import__("os").path.getsize(file)
     query = {"fromSrc": "-", "repo": repository, "tag": tag}
+    if door.dry_run:
+        source.close()
+        door.change("POST", "/images/create", **query)
+    total = 0 if file == "-" else os.path.getsize(file)
     stream: Any = Upload(source, total)
     with source, door.client.open("POST", "/images/create", stream=stream, query=query) as response:
         lines = [json.loads(line) for line in response.read().splitlines() if line.strip()]

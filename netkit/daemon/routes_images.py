@@ -51,6 +51,8 @@ async def create(call: Call) -> web.Response:
             hint="netkit image import FILE.tar NAME",
         )
     name = _tagged(plain_name(call.text("repo")), call.text("tag"))
+    if call.dry_run:
+        return answer({"Operations": [shapes_image.operation("create", "image", name)]})
     changes = call.request.query.getall("changes", [])
     stream = cast(BinaryIO, _Upload(call.request.content))
     image = await asyncio.to_thread(call.service.images.import_tar, stream, name, changes)
@@ -62,14 +64,15 @@ async def create(call: Call) -> web.Response:
 async def remove(call: Call) -> web.Response:
     """DELETE /images/X."""
     ref = plain_name(call.ref)
-    if call.dry_run:
-        await asyncio.to_thread(call.service.images.get, ref)
-        return answer({"Operations": []})
     in_use: dict[str, list[str]] = defaultdict(list)
     for container in call.service.intent.containers.values():
         in_use[container.image_id].append(container.name)
     # On the engine's thread, so that no container is made of it meanwhile.
-    untagged, deleted = await call.run(call.service.images.remove, ref, in_use)
+    untagged, deleted = await call.run(call.service.images.remove, ref, in_use, call.dry_run)
+    if call.dry_run:
+        names = [shapes_image.operation("delete", "image name", name) for name in untagged]
+        content = [shapes_image.operation("delete", "image", deleted)] if deleted else []
+        return answer({"Operations": [*names, *content]})
     gone = [{"Untagged": name} for name in untagged]
     if deleted:
         gone.append({"Deleted": deleted})

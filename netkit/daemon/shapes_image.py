@@ -33,6 +33,12 @@ def inspect(image: "Image") -> dict[str, Any]:
     }
 
 
+def operation(verb: str, kind: str, name: str) -> dict[str, str]:
+    """What a dry run answers: images are no resources, but are read like them."""
+    sign = {"create": "+", "delete": "-"}[verb]
+    return {"Verb": verb, "Kind": kind, "Name": name, "Owner": "", "Text": f"{sign} {verb} {kind} {name}"}
+
+
 def summary(image: "Image", containers: int) -> dict[str, Any]:
     """An item of GET /images/json."""
     return {

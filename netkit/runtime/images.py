@@ -124,17 +124,21 @@ class Images:
         with self._lock:
             return self._named(self.get(ref), full(name))
 
-    def remove(self, ref: str, in_use: Mapping[str, Collection[str]]) -> tuple[list[str], str]:
+    def remove(
+        self, ref: str, in_use: Mapping[str, Collection[str]], dry_run: bool = False
+    ) -> tuple[list[str], str]:
         """Take a name away, and the image with its last one: the names gone, and its id if it went.
 
-        `in_use` maps the ids of images to the containers that have them. Raises NotFound, Conflict.
+        `in_use` maps the ids of images to the containers that have them. With `dry_run` nothing goes.
+        Raises NotFound, Conflict.
         """
         with self._lock:
             image = self.get(ref)
             if HOST in image.names:
                 raise Conflict("the image host is builtin", hint="it takes no space")
             if full(ref) in image.names and len(image.names) > 1:
-                self._write(_renamed(image, [name for name in image.names if name != full(ref)]))
+                if not dry_run:
+                    self._write(_renamed(image, [name for name in image.names if name != full(ref)]))
                 return [full(ref)], ""
             if image.id in in_use:
                 users = sorted(in_use[image.id])
@@ -142,9 +146,10 @@ class Images:
                     f"image {image.name} is in use by {', '.join(users)}",
                     hint=f"remove that first: netkit rm {' '.join(users)}",
                 )
-            doomed = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._place))
-            os.rename(self._folder(image), doomed / "image")
-            shutil.rmtree(doomed)
+            if not dry_run:
+                doomed = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._place))
+                os.rename(self._folder(image), doomed / "image")
+                shutil.rmtree(doomed)
             return list(image.names), image.id
 
     def _settle(

@@ -65,10 +65,10 @@ class Images:
         self._known[name.removesuffix(":latest")] = made
         return made
 
-    def remove(self, ref, in_use=frozenset()):
+    def remove(self, ref, in_use=frozenset(), dry_run=False):
         if self.get(ref).id in in_use:
             raise Conflict(f"image {ref} is in use by a container", hint="remove the container first")
-        gone = self._known.pop(ref.removesuffix(":latest"))
+        gone = self.get(ref) if dry_run else self._known.pop(ref.removesuffix(":latest"))
         return list(gone.names), gone.id
 
 

@@ -476,6 +476,14 @@ def test_images_are_imported_listed_and_removed():
         assert (await client.get("/images/small:1/json"))["Config"]["Cmd"] == ["sh"]
         await client.container("web")
         assert (await client.ask("DELETE", "/images/box"))[0] == 409
+        plan = (await client.ask("DELETE", "/images/small:1?dry_run=1"))[2]["Operations"]
+        assert [each["Text"] for each in plan] == [
+            "- delete image name small:1",
+            "- delete image sha256:" + "cd" * 32,
+        ]
+        plan = (await client.post("/images/create?fromSrc=-&repo=other&dry_run=1"))[2]["Operations"]
+        assert [each["Text"] for each in plan] == ["+ create image other:latest"]
+        assert "other" not in str(await client.get("/images/json"))
         gone = (await client.ask("DELETE", "/images/small:1"))[2]
         assert gone == [{"Untagged": "small:1"}, {"Deleted": "sha256:" + "cd" * 32}]
         assert (await client.ask("GET", "/images/small:1/json"))[0] == 404
