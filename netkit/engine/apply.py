@@ -22,7 +22,7 @@ from netkit.core.render import affected, everything, render
 from netkit.engine.drivers import Drivers, Progress
 from netkit.engine.failpoint import Failpoint
 from netkit.engine.store import Store, now
-from netkit.errors import ApplyError, NetkitError, PluginError, VerifyError
+from netkit.errors import ApplyError, NetkitError, PluginError, SpecError, VerifyError
 from netkit.kernel.driver import Driver
 from netkit.model.operation import Operation
 from netkit.model.request import Caller
@@ -190,7 +190,13 @@ def _told(err: Exception) -> NetkitError:
 def _accounted(
     err: NetkitError, culprit: Operation | None, undone: Sequence[str], left: Sequence[str]
 ) -> NetkitError:
-    """The error with the operation that failed, what was undone and what is left."""
+    """The error with the operation that failed, what was undone and what is left.
+
+    That the request is wrong (a program that is not in the image) is said as it is: how far we had
+    come is of no use to whoever has to mend it.
+    """
+    if isinstance(err, SpecError) and not left:
+        return err
     if isinstance(err, VerifyError):
         err.undone, err.left = tuple(undone), tuple(left)
         return err

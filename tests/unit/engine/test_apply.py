@@ -162,6 +162,20 @@ def test_an_error_keeps_its_class_of_answer(kernel, engine):
     assert kernel.things == {}
 
 
+def test_that_the_request_is_wrong_is_said_without_how_far_it_came(kernel, engine):
+    wrong = SpecError("the program is not there", hint="is it in the image?")
+
+    def refuse(operation):
+        if operation.key == BR0:
+            raise wrong
+
+    kernel.before = refuse
+    with pytest.raises(SpecError) as caught:
+        engine.change(add("br0"), HOST, CALLER)
+    assert caught.value is wrong
+    assert kernel.things == {}
+
+
 def test_a_driver_with_a_mistake_in_it_is_told_from_a_kernel_that_refuses(kernel, engine):
     def stumble(operation):
         if operation.key == BR0:
