@@ -19,6 +19,8 @@ import click
 from netkit.client import Client
 from netkit.errors import NetkitError
 
+_SHOWN_MAX = 50
+
 
 class Planned(Exception):
     """The answer of a dry run: what would have been done. It ends the command."""
@@ -32,16 +34,26 @@ class Door:
     """The daemon's client and the way to print, as the command line asks for them."""
 
     def __init__(self, host: str, as_json: bool, dry_run: bool, quiet: bool) -> None:
-        self.client = Client(host, verb=" ".join(sys.argv[1:]) or "?")
+        self._words = " ".join(sys.argv[1:])
+        self.client = Client(host, verb=self._words or "?")
         self.as_json = as_json
         self.dry_run = dry_run
         self.quiet = quiet
 
     def change(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """A request that changes something; with --dry-run it ends in `Planned` and changes nothing."""
-        if not self.dry_run:
-            return self.client.call(method, path, body=body, query=query)
-        raise Planned(self.client.call(method, path, body=body, query={**query, "dry_run": True}))
+        if self.dry_run:
+            query["dry_run"] = True
+        with self.waiting():
+            answer = self.client.call(method, path, body=body, query=query)
+        if self.dry_run:
+            raise Planned(answer)
+        return answer
+
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, what was typed and the seconds since are shown, once they are more than one."""
+        shown = self._words if len(self._words) <= _SHOWN_MAX else self._words[: _SHOWN_MAX - 1] + "…"
+        return waiting(f"netkit {shown}")
 
     def plan(self, answer: Any) -> None:
         """Print operations, or that there are none."""
@@ -253,11 +265,11 @@ def told(err: NetkitError) -> int:
     return err.exit_code
 
 
-def each(door: Door, names: Iterable[str], act: Callable[[str], Any], doing: str = "") -> None:
+def each(door: Door, names: Iterable[str], act: Callable[[str], Any]) -> None:
     """Do something to each of several things: all are tried, the exit code is the first failure's.
 
     The names of those done are printed; with --json a list of {"Name", "Error"}; with --dry-run
-    one plan for all of them. `doing` is what is said where one takes more than a second.
+    one plan for all of them.
     """
     failures: list[NetkitError] = []
     done: list[dict[str, str]] = []
@@ -265,8 +277,7 @@ def each(door: Door, names: Iterable[str], act: Callable[[str], Any], doing: str
     for name in names:
         said = ""
         try:
-            with waiting(f"{doing} {name}" if doing else ""):
-                act(name)
+            act(name)
             if not door.as_json and not door.dry_run:
                 click.echo(name)
         except Planned as planned:
@@ -293,7 +304,7 @@ def failed(failures: Sequence[NetkitError]) -> None:
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Say on stderr what is going on, at a terminal and once it lasts longer than a second."""
-    if not text or not sys.stderr.isatty():
+    if not sys.stderr.isatty():
         yield
         return
     import threading

@@ -19,7 +19,7 @@ from netkit.errors import NotFound, SpecError
 @click.option("--interactive", "-i", is_flag=True, help="Give it stdin.")
 def start(door: Door, names: tuple[str, ...], attach: bool, interactive: bool) -> None:
     """Start containers."""
-    if attach or interactive:
+    if (attach or interactive) and not door.dry_run:
         from netkit.cli.streams import follow
 
         if len(names) != 1:
@@ -27,7 +27,7 @@ def start(door: Door, names: tuple[str, ...], attach: bool, interactive: bool) -
         found = door.client.get(f"/containers/{names[0]}/json")
         code = follow(door, found["Id"], terminal=found["Config"]["Tty"], stdin=interactive)
         raise click.exceptions.Exit(code)
-    each(door, names, lambda name: door.change("POST", f"/containers/{name}/start"), "starting")
+    each(door, names, lambda name: door.change("POST", f"/containers/{name}/start"))
 
 
 @verb("stop", changes=True)
@@ -40,7 +40,6 @@ def stop(door: Door, names: tuple[str, ...], seconds: int | None, signal: str) -
         door,
         names,
         lambda n: door.change("POST", f"/containers/{n}/stop", t=_text(seconds), signal=signal),
-        "stopping",
     )
 
 
@@ -54,7 +53,6 @@ def restart(door: Door, names: tuple[str, ...], seconds: int | None, signal: str
         door,
         names,
         lambda n: door.change("POST", f"/containers/{n}/restart", t=_text(seconds), signal=signal),
-        "restarting",
     )
 
 
@@ -76,7 +74,6 @@ def rm(door: Door, names: tuple[str, ...], force: bool, volumes: bool) -> None:
         door,
         names,
         lambda name: door.change("DELETE", f"/containers/{name}", force=force, v=volumes),
-        "removing",
     )
 
 

@@ -95,7 +95,7 @@ def run(door: Door, detach: bool, detach_keys: str, **given: Any) -> None:
         made = _create(door, given, attached=not detach, start=True)
         with _taken_back(door, made["Id"], given["cidfile"]):
             if detach:
-                door.client.post(f"/containers/{made['Id']}/start")
+                door.change("POST", f"/containers/{made['Id']}/start")
                 door.said(made["Id"], made)
                 return
             from netkit.cli.streams import follow

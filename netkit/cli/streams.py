@@ -15,7 +15,7 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -35,14 +35,14 @@ _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal
 def attach(door: Door, name: str, no_stdin: bool, detach_keys: str) -> None:
     """Join a running container's streams; ctrl-p ctrl-q leaves again."""
     container = door.client.get(f"/containers/{name}/json")
-    if not container["State"]["Running"]:
+    if not _runs(container["State"]):
         raise Conflict(f"container {name} is not running", hint=f"netkit start -a {name}")
     stdin = container["Config"]["OpenStdin"] and not no_stdin
     sock = _attached(door, container["Id"], stdin, detach_keys)
     with _signals(door, container["Id"], proxy=not container["Config"]["Tty"]):
         carry(door, sock, container["Id"], terminal=container["Config"]["Tty"], stdin=stdin)
     state = door.client.get(f"/containers/{container['Id']}/json")["State"]
-    raise click.exceptions.Exit(0 if state["Running"] else state["ExitCode"])
+    raise click.exceptions.Exit(0 if _runs(state) else state["ExitCode"])
 
 
 @verb("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -86,7 +86,7 @@ def follow(
     codes: list[int] = []
     waiting = _waiter(door, number, "removed" if removed else "next-exit", codes)
     try:
-        door.client.post(f"/containers/{number}/start")
+        door.change("POST", f"/containers/{number}/start")
     except NetkitError:
         sock.close()
         raise
@@ -144,7 +144,7 @@ def _still_runs(door: Door, number: str) -> bool:
         state = door.client.get(f"/containers/{number}/json")["State"]
     except NetkitError:
         return False
-    if not state["Running"]:
+    if not _runs(state):
         return False
     # The daemon may be about to settle the end; a detached container goes on running.
     try:
@@ -152,6 +152,11 @@ def _still_runs(door: Door, number: str) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def _runs(state: Mapping[str, Any]) -> bool:
+    """Whether there is a process: one between two runs counts as running, as Docker has it."""
+    return bool(state["Running"] and not state["Restarting"])
 
 
 def _show(data: bytes, terminal: bool) -> bytes:

@@ -18,7 +18,8 @@ from netkit.errors import ApplyError
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when there is something to change.")
 def plan(door: Door, exit_code: bool) -> None:
     """Show what a reconcile would change now."""
-    answer = door.client.get("/netkit/plan")
+    with door.waiting():
+        answer = door.client.get("/netkit/plan")
     door.plan(answer)
     if exit_code and answer["Operations"]:
         raise click.exceptions.Exit(3)
@@ -88,7 +89,8 @@ def explain(door: Door, source: str, target: str, port: int, protocol: str | Non
 @verb("doctor")
 def doctor(door: Door) -> None:
     """Look for what is missing or mixed on this host. Ends with 1 on an error."""
-    found = door.client.get("/netkit/doctor")
+    with door.waiting():
+        found = door.client.get("/netkit/doctor")
     door.rows(("", "WHAT", "MEND"), ((row["Severity"], row["What"], row["Mend"]) for row in found), found)
     if any(row["Severity"] == "error" for row in found):
         raise click.exceptions.Exit(1)

@@ -142,6 +142,10 @@ def test_images_in_use_stay(lab, box_tar, tmp_path):
     assert done.returncode == 5
     assert "user" in done.stderr or idle_id[:12] in done.stderr
     lab.netkit("rm", "user")
+    assert lab.out("image", "rm", "--dry-run", "other:v2").startswith(
+        "- delete image name other:v2\n- delete image sha256:"
+    )
+    assert "other" in lab.out("images")
     lab.netkit("image", "rm", "other:v2")
     assert "other" not in lab.out("images")
     assert lab.netkit("rmi", "other:v2", check=False).returncode == 4
@@ -164,6 +168,34 @@ def test_on_failure_counts_its_attempts(lab):
     time.sleep(0.6)
     assert lab.out("logs", "frail").split() == ["try"] * 6
     assert state(lab, "frail")["ExitCode"] == 1
+
+
+def test_on_failure_counts_over_a_restart_of_the_daemon(lab):
+    lab.netkit(
+        "run", "-d", "--name", "twice", "--restart", "on-failure:2", "box", "sh", "-c", "sleep 2; exit 1"
+    )
+    assert eventually(lambda: lab.inspect("twice")["RestartCount"] == 1)
+    assert eventually(lambda: state(lab, "twice")["Status"] == "running")
+    lab.stop()
+    lab.restart()
+    assert lab.inspect("twice")["RestartCount"] == 1
+    assert eventually(lambda: given_up(lab, "twice") == 2, 15)
+    lab.stop()
+    lab.restart()
+    assert given_up(lab, "twice") == 2
+
+
+def test_between_two_runs_it_counts_as_running_until_it_is_stopped(lab):
+    lab.netkit("run", "-d", "--name", "hasty", "--restart", "always", "box", "false")
+    assert eventually(
+        lambda: state(lab, "hasty")["Status"] == "restarting" and lab.inspect("hasty")["RestartCount"] > 3
+    )
+    between = state(lab, "hasty")
+    assert (between["Running"], between["Restarting"], between["Pid"]) == (True, True, 0)
+    refused = lab.netkit("attach", "hasty", check=False)
+    assert "is not running" in refused.stderr
+    lab.netkit("stop", "hasty")
+    assert state(lab, "hasty")["Status"] == "exited"  # at once, not when it would have come back
 
 
 def test_on_failure_leaves_a_success_alone(lab):
@@ -321,3 +353,12 @@ def test_exec_with_a_terminal(lab, terminal):
     shell.type("stty size; exit 9\r")
     shell.until("20 70")
     assert shell.end() == 9
+
+
+def test_what_takes_longer_than_a_second_says_so_at_a_terminal(lab, terminal):
+    idle(lab, "stubborn")  # the first process of a container does not die of a SIGTERM it does not handle
+    stopping = terminal("stop", "-t", "3", "stubborn")
+    stopping.until("netkit stop -t 3 stubborn: 1 s")
+    stopping.until("netkit stop -t 3 stubborn: 2 s")
+    stopping.until("\x1b\\[Kstubborn\r\n")
+    assert stopping.end() == 0
