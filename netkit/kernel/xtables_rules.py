@@ -107,10 +107,10 @@ def marked(lines: Iterable[Line]) -> tuple[Rule, ...]:
 
 def is_left(name: str, chains: Chains) -> bool:
     """Whether a chain with our prefix is no longer ours, but kept in being by somebody else's rules."""
-    if marked(chains[name]):
-        return False
-    callers = [line for lines in chains.values() for line in lines if line.target == name]
-    if marked(callers):
+    every = [line for lines in chains.values() for line in lines]
+    callers = [line for line in every if line.target == name]
+    # In the user's chain nothing is marked: it is ours as long as anything in its table is.
+    if marked(every if name == USER_CHAIN else (*chains[name], *callers)):
         return False
     return bool(callers or chains[name])
 

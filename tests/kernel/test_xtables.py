@@ -271,6 +271,18 @@ def test_a_harmed_hook_is_seen_and_mended(driver, iptables, harm):
     assert iptables("-S", "FORWARD").splitlines()[1:] == [*texts, "-A FORWARD -j ACCEPT"]
 
 
+def test_the_users_chain_stands_while_nothing_leads_to_it(driver, iptables):
+    create(driver, *ALL)
+    iptables("-A", "NETKIT-USER", "-s", "9.9.9.2/32", "-j", "DROP")
+    iptables("-F", "FORWARD")
+    lost = {HOOKS[0]}
+    assert set(driver.observe(None)) == set(ALL) - lost
+    assert set(driver.observe(ALL)) == set(ALL) - lost
+    create(driver, HOOKS[0])
+    assert list(driver.observe(ALL)) == ALL
+    assert "-s 9.9.9.2/32" in iptables("-S", "NETKIT-USER")
+
+
 @pytest.mark.parametrize("table", ["filter", "nat"])
 def test_a_flush_is_seen_and_mended(driver, iptables, table):
     create(driver, *ALL)
