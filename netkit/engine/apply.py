@@ -133,6 +133,7 @@ class Engine:
             self._close_failed(entry)
             raise _accounted(_told(err), progress.failed, undone, left) from err
         self.intent = new
+        self._failpoint.saved()
 
     def _close_failed(self, entry: int) -> None:
         """Where the journal cannot be written, the next start closes the entry."""

@@ -250,6 +250,28 @@ def test_start_stop_and_end(lab):
     assert die_at_each_operation(lab, stop, caller="a process has ended", back=[start_it], done=True) >= 9
 
 
+def test_what_is_saved_is_gone_on_with(lab):
+    """Nobody was told that it is done, and a process that was made has not been let go yet."""
+    lab.netkit("create", *WEB[2:], "box", "sleep", "100000")
+    connect = ("network", "connect", "--ip", "10.78.0.5", "n8", "db")
+    for verb, back, proof in (
+        (("start", "web"), ("stop", "-t", "0", "web"), ("exec", "web", "true")),
+        (connect, ("network", "disconnect", "n8", "db"), ("exec", "db", "ip", "link", "show", "eth1")),
+        (("publish", "db", "8081:80"), ("unpublish", "db", "8081:80"), ("port", "db", "80")),
+    ):
+        for words in (verb, back):
+            lab.netkit(*words)  # a run leaves a log
+        after = _after(lab, verb, [back])
+        lab.kill()
+        start(lab, f"kill:saved@{verb[0]}")
+        lab.netkit(*verb, check=False)
+        assert lab.daemon.wait(20) == -signal.SIGKILL
+        start(lab)
+        assert difference(lab, after) == "", f"{verb} died when it was saved"
+        lab.netkit(*proof)
+        lab.netkit(*back)
+
+
 def test_run_and_rm(lab):
     run, remove = (*WEB, "box", "sleep", "100000"), ("rm", "-f", "web")
     assert die_at_each_operation(lab, run, back=[remove], again=[remove]) >= 10
