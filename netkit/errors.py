@@ -63,7 +63,10 @@ class Forbidden(NetkitError):
 
 
 class ApplyError(NetkitError):
-    """An operation failed; `operation` names it, `undone` and `left` say what became of the rest."""
+    """An operation failed; `operation` names it, `undone` and `left` say what became of the rest.
+
+    `passed`: all that does not wait for it was tried nevertheless.
+    """
 
     status = 500
     exit_code = 7
@@ -81,6 +84,7 @@ class ApplyError(NetkitError):
         self.operation = operation
         self.undone = tuple(undone)
         self.left = tuple(left)
+        self.passed = False
 
 
 class VerifyError(ApplyError):

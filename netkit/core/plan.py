@@ -25,6 +25,8 @@ _KINDS = (
     "sysctl", "ipset", "chain", "hook", "namespace", "mount", "file", "bridge", "adopted",
     "address", "port", "veth", "route", "member", "entry", "process",
 )  # fmt: skip
+# Without these, packets pass that must not: nothing goes on beside one that failed.
+_FILTERING = frozenset({"sysctl", "ipset", "chain", "hook", "member", "entry"})
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
 
 
@@ -57,6 +59,29 @@ def diff(observed: Resources, wanted: Resources) -> tuple[Operation, ...]:
         *sorted(deletes, key=lambda op: order[op.key], reverse=True),
         *sorted((*changes, *creates), key=lambda op: order[op.key]),
     )
+
+
+def passable(failed: Operation) -> bool:
+    """Whether the rest of a plan may go on beside an operation that failed."""
+    return failed.resource.kind not in _FILTERING
+
+
+def beside(failed: Operation, rest: Iterable[Operation]) -> list[Operation]:
+    """Those of `rest`, in a plan's order, that do not wait for an operation that failed."""
+    barred, standing, kept = {failed.key}, set[Key](), list[Operation]()
+    for operation in (failed, *rest):
+        resource = operation.resource
+        if operation.wanted is None:
+            waits = operation.key in barred or operation.key in standing
+        else:
+            # A process never runs without its network, which may be what failed.
+            waits = resource.kind == "process" or not barred.isdisjoint((operation.key, *resource.needs))
+        if not waits:
+            kept.append(operation)
+            continue
+        barred.add(operation.key)
+        standing.update(resource.needs if operation.wanted is None else ())
+    return kept
 
 
 def differs(observed: Resource, wanted: Resource) -> bool:

@@ -27,7 +27,7 @@ from netkit.engine.facts import Facts
 from netkit.engine.failpoint import Failpoint
 from netkit.engine.registry import build
 from netkit.engine.store import Store, now
-from netkit.errors import NetkitError, SpecError
+from netkit.errors import ApplyError, NetkitError, SpecError
 from netkit.model.names import parse_interface
 from netkit.model.request import Caller, NetworkRequest
 from netkit.model.spec import (
@@ -109,20 +109,30 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
         )
         engine.adjust(partial(_ended, container=container, end=end))
     if not any(net.default for net in service.intent.networks.values()):
-        service.reconcile(_CALLER)  # a bridge of a forgotten one would be in the way of the new one
+        _reconcile(service)  # a bridge of a forgotten one would be in the way of the new one
     host, new_id, time = service.host(links=True), secrets.token_hex(32), now()
     if options.bridge == "none":
-        service.reconcile(_CALLER)
+        _reconcile(service)
     else:
         request = _default_network(options)
         engine.adjust(lambda intent: _set_default(intent, request, host, new_id=new_id, now=time))
-        service.reconcile(_CALLER)
+        _reconcile(service)
     for container in ended:
         if container.auto_remove:
             service.runtime.remove(container.id)
     for name in service.runtime.sweep(service.intent.containers.keys()):
         log.info("removed what was left of %s", name)
     return [c for c in service.intent.containers.values() if _comes_back(c)]
+
+
+def _reconcile(service: Service) -> None:
+    """Make the host match the intent. A NIC or bridge that has gone is no reason to serve nobody."""
+    try:
+        service.reconcile(_CALLER)
+    except ApplyError as err:
+        if not err.passed:
+            raise
+        log.error("%s; left until `netkit reconcile`: %s", err, "; ".join(err.left))
 
 
 def _comes_back(container: Container) -> bool:

@@ -105,7 +105,10 @@ class Engine:
         return plan.diff(self._drivers.observe_all(wanted), wanted)
 
     def reconcile(self, host: Host, caller: Caller) -> Outcome:
-        """Make everything that carries our mark match the intent."""
+        """Make everything that carries our mark match the intent.
+
+        Raises ApplyError when an operation failed, also where what does not wait for it is done.
+        """
         wanted = render(self.intent, host, everything(self.intent))
         found = self._drivers.observe_all(wanted)
         operations = plan.diff(found, wanted)
@@ -113,16 +116,20 @@ class Engine:
             # A replaced resource is in two operations; what is looked for afterwards is the wanted one.
             scope = list({op.key: op.resource for op in operations}.values())
             touched = {op.key: op.wanted for op in operations if op.wanted is not None}
-            self._carry_out(_Change(operations, touched, scope, found), self.intent, self.intent, caller)
+            change = _Change(operations, touched, scope, found)
+            self._carry_out(change, self.intent, self.intent, caller, past=True)
         return Outcome(operations)
 
-    def _carry_out(self, change: _Change, old: Intent, new: Intent, caller: Caller) -> None:
-        """Journal, execute, verify, save; or undo."""
+    def _carry_out(
+        self, change: _Change, old: Intent, new: Intent, caller: Caller, *, past: bool = False
+    ) -> None:
+        """Journal, execute (`past` what fails), verify, save; or undo."""
         self._failpoint.begin(caller.verb)
         entry = self._store.open_entry(caller, change.operations, now())
         progress = Progress()
         try:
-            self._drivers.execute(change.operations, progress)
+            execute = self._drivers.execute_past if past else self._drivers.execute
+            execute(change.operations, progress)
             self._verify(change.wanted, change.scope)
             self._store.commit(entry, old, new, change.operations)
         except Exception as err:
@@ -131,7 +138,7 @@ class Engine:
             if old is not new:  # a reconcile and a final change are gone on with, never taken back
                 undone, left = self._undo(change, progress.done)
             self._close_failed(entry)
-            raise _accounted(_told(err), progress.failed, undone, left) from err
+            raise _accounted(_told(err), progress, undone, left) from err
         self.intent = new
         self._failpoint.saved()
 
@@ -189,7 +196,7 @@ def _told(err: Exception) -> NetkitError:
 
 
 def _accounted(
-    err: NetkitError, culprit: Operation | None, undone: Sequence[str], left: Sequence[str]
+    err: NetkitError, progress: Progress, undone: Sequence[str], left: Sequence[str]
 ) -> NetkitError:
     """The error with the operation that failed, what was undone and what is left.
 
@@ -201,11 +208,11 @@ def _accounted(
     if isinstance(err, VerifyError):
         err.undone, err.left = tuple(undone), tuple(left)
         return err
-    failed = culprit.describe() if culprit else ""
+    failed = progress.failed.describe() if progress.failed else ""
     failed = (isinstance(err, ApplyError) and err.operation) or failed
     message = f"{failed}: {err.message}" if failed else err.message
     wrapped = ApplyError(message, operation=failed, undone=undone, left=left, hint=err.hint)
-    wrapped.status, wrapped.exit_code = err.status, err.exit_code
+    wrapped.status, wrapped.exit_code, wrapped.passed = err.status, err.exit_code, progress.passed
     return wrapped
 
 

@@ -26,11 +26,14 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """How far operations have come: those that happened, and the first that did not want to."""
+    """How far operations have come: those that happened, the first that did not want to, and whether
+    all that does not wait for it was tried nevertheless.
+    """
 
     def __init__(self) -> None:
         self.done: list[Operation] = []
         self.failed: Operation | None = None
+        self.passed = False
 
     def missing(self, operations: Iterable[Operation]) -> list[Operation]:
         """Those of `operations` that have not happened."""
@@ -95,6 +98,25 @@ class Drivers:
             log.warning("failed as well: %s", failure)
         if failures:
             raise failures[0]
+
+    def execute_past(self, operations: Sequence[Operation], progress: Progress) -> None:
+        """The same, going past what fails to all that does not wait for it."""
+        rest, first = list(operations), None
+        while rest:
+            part = Progress()
+            try:
+                self.execute(rest, part)
+            except Exception as err:  # noqa: BLE001  the first one is raised in the end
+                log.warning("failed: %s", err)
+                first = first or err
+            progress.done += part.done
+            if part.failed is None:
+                break
+            progress.failed = progress.failed or part.failed
+            progress.passed = plan.passable(part.failed)
+            rest = plan.beside(part.failed, part.missing(rest)) if progress.passed else []
+        if first is not None:
+            raise first
 
     def _carry_out(self, driver: Driver, batch: list[Operation], progress: Progress) -> None:
         try:

@@ -141,6 +141,27 @@ def test_single_losses_are_mended_under_a_running_daemon(lab):
     assert eventually(lambda: ask_from(lab.outside, UPLINK, 8080) == "site")
 
 
+def test_an_interface_or_bridge_that_has_gone_stops_no_daemon(lab):
+    """A NIC in a bridge was pulled out, an adopted bridge not made again: all the rest is served."""
+    lab.host.sh("ip link add nic0 type veth peer name nic1; ip link add brf type bridge")
+    lab.host.sh("ip address add 10.67.0.1/24 dev brf")
+    lab.netkit("bridge", "add", "brm", "--address", "10.68.0.1/24")
+    lab.netkit("bridge", "attach", "brm", "nic0")
+    lab.netkit("bridge", "add", "brf", "--adopt")
+    lab.kill()
+    lab.host.sh("ip link del nic0; ip link del brf; iptables -F; iptables -t nat -F; ip link del brm")
+    lab.restart()
+    left = lab.plan()
+    assert "+ create port nic0 of brm" in left
+    assert "+ create adopted bridge brf" in left
+    assert "rule" not in left
+    assert "10.68.0.1/24" in lab.host.sh("ip -br address show brm")
+    assert "there is no interface named nic0" in lab.log()
+    lab.netkit("bridge", "detach", "brm", "nic0")
+    lab.netkit("bridge", "rm", "brm", "brf")
+    assert lab.plan() == "nothing to change"
+
+
 def test_a_damaged_state_file_is_kept_aside_and_rebuilt(lab):
     serve(lab, "site", "--network", "n7", "--link", "db:d", "-p", "8080:80")
     before, pid = snapshot(lab), lab.inspect("site")["State"]["Pid"]

@@ -49,6 +49,16 @@ def test_removal_is_the_other_way_round():
     ]
 
 
+def test_beside_a_failure_goes_on_what_does_not_wait_for_it():
+    other = Bridge(name="br1", mtu=1500, owner="network/br1")
+    making = plan.diff({}, plan.index([BR0, other, NS, VETH, ROUTE]))
+    failed = next(op for op in making if op.key == BR0.key)
+    assert [op.key for op in plan.beside(failed, making)] == [NS.key, other.key]
+    taking = plan.diff(plan.index([BR0, other, NS, VETH, ROUTE]), {})
+    failed = next(op for op in taking if op.key == VETH.key)
+    assert [op.key for op in plan.beside(failed, taking)] == [ROUTE.key, other.key]
+
+
 def test_what_can_be_changed_in_place_is():
     wider = msgspec.structs.replace(BR0, mtu=9000)
     assert picture([BR0, NS, VETH], [wider, NS, VETH]) == ["~ modify bridge br0 mtu 9000"]

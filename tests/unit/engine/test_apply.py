@@ -10,7 +10,7 @@ from netkit.core.render import everything, render
 from netkit.engine.apply import Engine
 from netkit.engine.failpoint import Failpoint
 from netkit.engine.store import Store
-from netkit.errors import ApplyError, Conflict, PluginError, SpecError, VerifyError
+from netkit.errors import ApplyError, Conflict, NotFound, PluginError, SpecError, VerifyError
 from netkit.model.request import Caller
 from netkit.model.resource import Bridge, Key
 from netkit.model.spec import Intent
@@ -252,6 +252,43 @@ def test_a_reconcile_that_is_interrupted_keeps_what_it_has_mended(kernel, engine
     assert len(kernel.things) == 9
     engine.reconcile(HOST, CALLER)
     assert kernel.things == wanted
+
+
+def refuses(kind):
+    """A hook that lets every operation on resources of a kind fail."""
+
+    def hook(operation):
+        if operation.resource.kind == kind:
+            raise NotFound(f"no {kind}")
+
+    return hook
+
+
+def test_a_reconcile_goes_past_what_fails_to_all_that_does_not_wait_for_it(kernel, engine):
+    engine.change(whole(linked_pair()), HOST, CALLER)
+    wanted = kernel.things.copy()
+    kernel.things.clear()
+    kernel.before = refuses("veth")
+    with pytest.raises(ApplyError) as caught:
+        engine.reconcile(HOST, CALLER)
+    kinds = {key.kind for key in wanted.keys() - kernel.things.keys()}
+    assert kinds == {"veth", "route", "process"}
+    assert caught.value.passed
+    assert len(caught.value.left) == len(wanted) - len(kernel.things)
+    kernel.before = lambda operation: None
+    engine.reconcile(HOST, CALLER)
+    assert kernel.things == wanted
+
+
+@pytest.mark.parametrize("kind", ["ipset", "chain", "hook", "member", "entry", "sysctl"])
+def test_a_reconcile_goes_no_further_where_packets_would_not_be_filtered(kernel, engine, kind):
+    engine.change(whole(linked_pair()), HOST, CALLER)
+    kernel.things.clear()
+    kernel.before = refuses(kind)
+    with pytest.raises(ApplyError) as caught:
+        engine.reconcile(HOST, CALLER)
+    assert not caught.value.passed
+    assert not any(key.kind == "process" for key in kernel.things)
 
 
 def test_a_reconcile_removes_what_nobody_asked_for(kernel, engine):
