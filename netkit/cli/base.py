@@ -112,7 +112,8 @@ def verb(name: str, *, changes: bool = False, quiet: bool = False, **settings: A
         made: Any = run
         for option in shared:
             made = option(made)
-        return Command.make(name, made, settings)
+        made_by: type[Command] = settings.pop("cls", Command)
+        return made_by.make(name, made, settings)
 
     return wrap
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from netkit import __version__
-from netkit.cli.base import Door, verb
+from netkit.cli.base import Command, Door, verb
 from netkit.errors import ApplyError
 
 
@@ -44,10 +44,18 @@ def teardown(door: Door) -> None:
     door.said(f"{len(answer['Operations'])} things removed", answer)
 
 
-@verb("blame")
-@click.argument("what", metavar="RULE|ADDRESS|LINK|PORT")
-def blame(door: Door, what: str) -> None:
+class _Rule(Command):
+    """A command whose words may be a rule as iptables prints it, in quotes or not."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [part for word in args for part in word.split()])
+
+
+@verb("blame", cls=_Rule, context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="RULE|ADDRESS|LINK|PORT", nargs=-1, required=True)
+def blame(door: Door, words: tuple[str, ...]) -> None:
     """Say which verb, when and by whom, asked for something in the kernel."""
+    what = " ".join(words)
     found = door.client.get("/netkit/blame", what=what)
     rows = ((row["Time"][:19], row["User"], row["Verb"], row["Owner"], row["Resource"]) for row in found)
     door.rows(("TIME", "USER", "VERB", "OWNER", "RESOURCE"), rows, found)

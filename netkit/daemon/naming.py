@@ -33,6 +33,12 @@ def choose(taken: Collection[str]) -> str:
     raise RuntimeError("ten thousand names are taken")
 
 
+def plain(text: str) -> str:
+    """Words as they are compared: without iptables' `-A` and quotes, and 8080/tcp as two of them."""
+    bare = re.sub(r"^-[ai] |\"", "", text.strip().lower())
+    return re.sub(r"(\d)/(tcp|udp|sctp)\b", r"\1 \2", bare)
+
+
 def mentions(text: str, word: str) -> bool:
     """Whether `word` stands in `text` by itself: 80 is not in 8080, 10.0.0.1 not in 10.0.0.11."""
     return re.search(rf"(?<![\w.]){re.escape(word.lower())}(?![\w]|\.\w)", text.lower()) is not None

@@ -234,13 +234,13 @@ class Service(Networking):
 
     def blame(self, what: str) -> list[Made]:
         """Which verb, user and time asked for the resources that `what` names or is part of."""
-        words = what.lower().split()
+        words = naming.plain(what).split()
         found = [
             made
             for made in self._store.made()
-            if all(word in f"{made.resource} {made.owner}".lower() for word in words)
+            if all(word in naming.plain(f"{made.resource} {made.owner}") for word in words)
         ]
-        exact = [made for made in found if naming.mentions(made.resource, what)]
+        exact = [made for made in found if naming.mentions(naming.plain(made.resource), naming.plain(what))]
         return exact or found
 
     def explain(self, question: Question) -> Verdict:

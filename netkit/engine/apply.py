@@ -131,7 +131,7 @@ class Engine:
             execute = self._drivers.execute_past if past else self._drivers.execute
             execute(change.operations, progress)
             self._verify(change.wanted, change.scope)
-            self._store.commit(entry, old, new, change.operations)
+            self._store.commit(entry, old, new, change.operations, mended=past)
         except Exception as err:
             undone: list[str] = []
             left = [operation.describe() for operation in progress.missing(change.operations)]

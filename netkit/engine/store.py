@@ -14,7 +14,7 @@ import contextlib
 import datetime
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +116,17 @@ class Store:
             raise ApplyError("the journal gave its entry no number")
         return cursor.lastrowid
 
-    def commit(self, entry: int, old: Intent, new: Intent, operations: Iterable[Operation]) -> None:
-        """Save the new intent, close the entry and note who made what: one transaction."""
+    def commit(
+        self, entry: int, old: Intent, new: Intent, operations: Sequence[Operation], *, mended: bool = False
+    ) -> None:
+        """Save the new intent, close the entry and note who made what: one transaction.
+
+        What was only `mended` is still asked for by whoever did before.
+        """
         changes = records.changes(old, new)
         with self._transaction():
             self._save(changes)
-            self._note(entry, operations)
+            self._note(entry, operations, mended)
             self._db.execute("UPDATE journal SET state = 'done' WHERE id = ?", (entry,))
         self._copies.follow(changes)
 
@@ -174,16 +179,20 @@ class Store:
         for table, key, body in changes.written:
             self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (key, body))
 
-    def _note(self, entry: int, operations: Iterable[Operation]) -> None:
-        operations = list(operations)
-        gone = [(str(op.key),) for op in operations if op.wanted is None]
-        made = [
-            (str(op.key), op.resource.describe(), op.resource.owner, entry)
+    def _note(self, entry: int, operations: Sequence[Operation], mended: bool) -> None:
+        made = {
+            str(op.key): (str(op.key), op.resource.describe(), op.resource.owner, entry)
             for op in operations
             if op.wanted is not None
-        ]
+        }
+        gone = [(str(op.key),) for op in operations if op.wanted is None and str(op.key) not in made]
+        same = " WHERE text != excluded.text OR owner != excluded.owner" if mended else ""
         self._db.executemany("DELETE FROM made WHERE key = ?", gone)
-        self._db.executemany("INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?)", made)
+        self._db.executemany(
+            "INSERT INTO made VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
+            " SET text = excluded.text, owner = excluded.owner, entry = excluded.entry" + same,
+            made.values(),
+        )
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -230,7 +230,23 @@ def test_blame_names_the_verb_the_user_and_the_time(lab):
     assert all(row["User"] and row["Time"] for row in rows)
     assert any("run" in row["Verb"] or "start" in row["Verb"] for row in rows)
     assert lab.json("blame", lab.address("site"), "--json")
+    (rule,) = (line for line in lab.host.sh("iptables -t nat -S").splitlines() if "--dport 8082" in line)
+    assert lab.json("blame", "8082", "--json")[0] in lab.json("blame", "8082/tcp", "--json")
+    for words in ([rule], rule.replace('"', "").split(), ["--", rule]):
+        assert lab.json("blame", "--json", *words) == lab.json("blame", "--json", "8082"), words
     lab.netkit("rm", "-f", "site")
+
+
+def test_blame_names_who_asked_and_not_the_reconcile_that_mended(lab):
+    lab.netkit("network", "create", "asked")
+    net = lab.json("network", "inspect", "asked")[0]
+    bridge = net["Options"]["com.docker.network.bridge.name"]
+    before = lab.json("blame", bridge, "--json")
+    lab.host.sh(f"ip link del {bridge}; iptables -F NETKIT-ISOLATE; iptables -t nat -F")
+    lab.netkit("reconcile")
+    assert lab.json("blame", bridge, "--json") == before
+    assert {row["Verb"] for row in before} == {"network create asked"}
+    lab.netkit("network", "rm", "asked")
 
 
 def test_dry_run_shows_the_plan_and_changes_nothing(lab):

@@ -38,9 +38,9 @@ def open_store(tmp_path):
         opened.pop().close()
 
 
-def commit(store, old, new, *operations, verb="run web"):
+def commit(store, old, new, *operations, verb="run web", mended=False):
     entry = store.open_entry(Caller(user="alice", verb=verb), operations, "2026-01-01T00:00:00Z")
-    store.commit(entry, old, new, operations)
+    store.commit(entry, old, new, operations, mended=mended)
     return entry
 
 
@@ -110,6 +110,16 @@ def test_a_replaced_resource_still_has_somebody_who_made_it(open_store):
     store = open_store()
     commit(store, Intent(), Intent(), Operation(BR0, None), Operation(None, BR0), verb="reconcile")
     assert [made.verb for made in store.made()] == ["reconcile"]
+
+
+def test_what_is_mended_is_still_asked_for_by_whoever_did(open_store):
+    store = open_store()
+    commit(store, Intent(), Intent(), Operation(None, BR0), verb="network create br0")
+    again = (Operation(BR0, None), Operation(None, BR0))
+    commit(store, Intent(), Intent(), *again, verb="reconcile", mended=True)
+    assert [made.verb for made in store.made()] == ["network create br0"]
+    commit(store, Intent(), Intent(), Operation(BR0, WIDE), verb="daemon start", mended=True)
+    assert [(made.resource, made.verb) for made in store.made()] == [("bridge br0 mtu 9000", "daemon start")]
 
 
 def test_the_values_of_sysctls_before_us_are_kept(open_store):
