@@ -52,7 +52,7 @@ def create(door: Door, name: str, opt: tuple[str, ...], label: tuple[str, ...], 
     auxiliary = mapping(given["aux_address"], "--aux-address")
     config: dict[str, Any] = {key: value for key, value in pool.items() if value}
     if auxiliary:
-        config["AuxiliaryAddresses"] = {k: parse_ipv4(v) for k, v in auxiliary.items()}
+        config["AuxiliaryAddresses"] = {k: parse_ipv4(v, f"--aux-address {k}=") for k, v in auxiliary.items()}
     body = {
         "Name": name,
         "Driver": given["driver"],

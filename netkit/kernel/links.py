@@ -161,6 +161,11 @@ class LinkDriver(OneByOne):
                 f"interface {port.link} has an alias of its own: {link.alias!r}",
                 hint=f"netkit keeps its mark there: ip link set {port.link} alias ''",
             )
+        if link.master not in {0, bridge.index} and not link.owner:
+            raise Conflict(
+                f"interface {port.link} is in another bridge already",
+                hint=f"take it out first: ip link set {port.link} nomaster",
+            )
         # The mark first: a port without it could not be told from somebody else's.
         self._rtnl.do(set_link(link.index, alias=mark(port.owner)))
         self._rtnl.do(set_link(link.index, up=True, master=bridge.index))

@@ -93,6 +93,8 @@ NETWORKS = [
      "r=10.9.1.2 is outside", ""),
     (("network", "create", "--subnet", "10.9.0.0/24", "--aux-address", "r=10.9.0.1", "n"), CONFLICT,
      "is the gateway", ""),
+    (("network", "create", "--aux-address", "10.9.0.1", "n"), SPEC, "--aux-address 10.9.0.1=", "192.168"),
+    (("network", "create", "--subnet", "127.9.0.0/24", "n"), SPEC, "not for hosts", "private"),
     (("network", "create", "-d", "bridg", "n"), NOT_FOUND, "no network driver named 'bridg'", "'bridge'"),
     (("network", "create", "-o", "com.docker.network.bridge.enable_ic=false", "n"), SPEC,
      "enable_ic", "enable_icc"),

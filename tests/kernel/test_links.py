@@ -174,6 +174,22 @@ def test_a_port_with_an_alias_of_its_own_is_left_alone(host):
         host.links.create(Port(link="nic0", bridge="br0", owner="network/br0"))
 
 
+def test_a_port_of_somebody_elses_bridge_is_left_there(host):
+    host.links.create(BR0)
+    host.sh("ip link add theirs type bridge; ip link add nic0 type veth peer name nic1")
+    host.sh("ip link set nic0 master theirs")
+    port = Port(link="nic0", bridge="br0", owner="network/br0")
+    with pytest.raises(Conflict, match="in another bridge"):
+        host.links.create(port)
+    assert "master theirs" in host.sh("ip link show nic0")
+    host.sh("ip link set nic0 nomaster")
+    host.links.create(port)
+    host.sh("ip link set nic0 master theirs")  # ours was taken: it comes back
+    (found,) = host.links.observe([port])
+    host.links.modify(found, port)
+    assert "master br0" in host.sh("ip link show nic0")
+
+
 def test_a_pair_is_made_with_its_peer_inside(host):
     host.links.create(BR0)
     wanted = veth(host.space("c2"))

@@ -24,6 +24,11 @@ def declare(intent: Intent, container: Container, wish: EndpointRequest) -> Cont
         )
     if wish.ip is not None:
         ipam.claim(network, wish.ip, taken(intent, network))
+    if wish.mac and (holder := _holder(intent, network, wish.mac)):
+        raise Conflict(
+            f"MAC address {wish.mac} is in use in network {network.name} by container {holder}",
+            hint="choose another, or none to get one",
+        )
     taken_names = {end.interface for end in container.endpoints.values()}
     end = Endpoint(
         network=network.id,
@@ -115,6 +120,15 @@ def taken(intent: Intent, network: Network, but: str = "") -> set[int]:
         if end is not None and container.id != but and (address := end.address or end.ip) is not None:
             found.add(address.value)
     return found
+
+
+def _holder(intent: Intent, network: Network, mac: str) -> str:
+    """The container that has a MAC address on a network; empty where none has."""
+    for container in intent.containers.values():
+        end = container.endpoints.get(network.id)
+        if end and mac == (end.mac or (ipam.mac_of(end.address) if end.address else "")):
+            return container.name
+    return ""
 
 
 def _check_connectable(container: Container) -> None:

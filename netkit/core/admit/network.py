@@ -17,6 +17,8 @@ from netkit.model.spec import Container, Host, Intent, Network
 
 DRIVERS = ("bridge",)
 PREDEFINED = ("host", "none")
+# This network, loopback, multicast and what is reserved: no host has such an address.
+_UNUSABLE = (IPNetwork("0.0.0.0/8"), IPNetwork("127.0.0.0/8"), IPNetwork("224.0.0.0/3"))
 
 
 def create(
@@ -125,6 +127,12 @@ def attach(intent: Intent, ref: str, interface: str, host: Host) -> tuple[Intent
             raise Conflict(f"interface {interface} is in bridge {other.bridge}", hint="detach it first")
         if interface == other.bridge:
             raise SpecError(f"{interface} is itself a bridge of netkit", hint="name a NIC or a veth")
+    for container in intent.containers.values():
+        if any(interface == derived.veth_name(container.id, key) for key in container.endpoints):
+            raise SpecError(
+                f"{interface} is container {container.name}'s end of a network",
+                hint=f"netkit network connect {network.name} {container.name}",
+            )
     if host.interfaces[interface] == "loopback":
         raise SpecError(f"{interface} is the loopback interface", hint="name a NIC or a veth")
     return _with_ports(intent, network, (*network.ports, interface))
@@ -176,6 +184,11 @@ def _subnet(intent: Intent, request: NetworkRequest, host: Host, bridge: str) ->
     subnet = asked.cidr
     if subnet.size < 4:
         raise SpecError(f"subnet {subnet} has no room", hint="a prefix of at most 30 bits")
+    if special := ipam.overlapping(subnet, _UNUSABLE):
+        raise SpecError(
+            f"subnet {subnet} overlaps {special}, which is not for hosts",
+            hint="choose a private one such as 192.168.100.0/24",
+        )
     for other in intent.networks.values():
         if ipam.overlapping(subnet, [other.subnet.cidr]):
             raise Conflict(

@@ -6,6 +6,7 @@ from netaddr import IPAddress, IPNetwork
 
 from netkit.core.admit import container, endpoint, link, network, ports
 from netkit.errors import Conflict, Forbidden, NotFound, SpecError
+from netkit.model import derived
 from netkit.model.request import EndpointRequest, NetworkRequest
 from netkit.model.spec import Intent, parse_publish
 from tests.unit.core.intents import HOST, linked_pair, started, with_container, with_network
@@ -43,6 +44,10 @@ def test_subnets_do_not_overlap_networks_or_routes():
         ({"name": "x", "gateway": IPAddress("10.1.0.1")}, SpecError, "for example 10.0.0.1"),
         ({"name": "x", "mtu": 10}, SpecError, "68 to 65535"),
         ({"name": "x", "auxiliary": {"a": IPAddress("10.0.0.1")}}, Conflict, "choose another"),
+        ({"name": "x", "subnet": IPNetwork("127.0.1.0/24")}, SpecError, "a private one"),
+        ({"name": "x", "subnet": IPNetwork("224.1.0.0/24")}, SpecError, "a private one"),
+        ({"name": "x", "subnet": IPNetwork("255.255.255.0/24")}, SpecError, "a private one"),
+        ({"name": "x", "subnet": IPNetwork("0.0.0.0/0")}, SpecError, "a private one"),
         ({"name": "x", "bridge": "eth0"}, Conflict, "another name"),
         ({"name": "x", "bridge": "virbr0"}, Conflict, "--adopt"),
         ({"name": "x", "bridge": "eth0", "adopt": True}, SpecError, "name a bridge"),
@@ -54,6 +59,28 @@ def test_networks_that_cannot_be(fields, error, hint):
     fields = {"bridge": fields["name"], "subnet": IPNetwork("10.0.0.0/24"), **fields}
     request = NetworkRequest(**fields)
     refused(error, hint, network.create, Intent(), request, host, new_id="x", now="")
+
+
+def test_a_containers_end_is_not_put_into_another_bridge():
+    intent, _ = with_network(linked_pair(), "br1", "10.1.0.0/24")
+    web = next(c for c in intent.containers.values() if c.name == "web")
+    name = derived.veth_name(web.id, next(iter(web.endpoints)))
+    host = msgspec.structs.replace(HOST, interfaces={name: "veth", "eth1": "veth"})
+    error = refused(SpecError, "network connect br1 web", network.attach, intent, "br1", name, host)
+    assert "container web" in error.message
+    assert network.attach(intent, "br1", "eth1", host)[1].ports == ("eth1",)
+
+
+def test_a_mac_address_is_one_containers_alone():
+    intent, _ = with_network(linked_pair(), "br1", "10.1.0.0/24")
+    for name in ("third", "fourth"):
+        intent, _ = with_container(intent, name, "br1")
+    chosen = EndpointRequest(network="br0", mac="02:00:00:00:00:01")
+    intent, _ = endpoint.connect(intent, "br0", "third", chosen)
+    derived_one = EndpointRequest(network="br0", mac="02:42:c0:a8:64:02")
+    for wish, holder in ((chosen, "third"), (derived_one, "db")):
+        error = refused(Conflict, "another", endpoint.connect, intent, "br0", "fourth", wish)
+        assert f"by container {holder}" in error.message
 
 
 def test_a_network_in_use_and_the_default_one_are_not_removed():
