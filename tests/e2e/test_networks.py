@@ -126,6 +126,20 @@ def test_an_existing_bridge_is_used_and_left(fresh_lab):
     assert fresh_lab.leftovers() == ""
 
 
+def test_an_existing_bridge_that_loses_its_address_gets_it_back_for_good(fresh_lab):
+    fresh_lab.host.sh("ip link add br0 type bridge; ip address add 192.168.5.1/24 dev br0")
+    fresh_lab.start("-b", "br0", "--fixed-cidr", "192.168.5.64/26")
+    fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
+    serve(fresh_lab, "web", "-p", "8080:80")
+    fresh_lab.host.sh("ip address del 192.168.5.1/24 dev br0")
+    fresh_lab.netkit("reconcile")
+    fresh_lab.kill()
+    fresh_lab.restart()
+    assert "192.168.5.1/24" in fresh_lab.host.sh("ip -br address show br0")
+    assert ask_from(fresh_lab.outside, UPLINK, 8080) == "web"
+    assert fresh_lab.plan() == "nothing to change"
+
+
 def test_prune_takes_what_nobody_uses(lab):
     lab.netkit("network", "create", "lonely")
     idle(lab, "user")

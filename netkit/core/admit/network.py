@@ -66,7 +66,9 @@ def set_default(
     old = next((net for net in intent.networks.values() if net.default), None)
     if old is None:
         return create(intent, request, host, new_id=new_id, now=now)
-    if request.subnet is None and old.bridge == request.bridge and not request.adopt:
+    # A bridge whose address somebody took away has one of ours since then: it says nothing new.
+    named = request.adopt and host.addresses.get(old.bridge)
+    if request.subnet is None and old.bridge == request.bridge and not named:
         request = msgspec.structs.replace(request, subnet=IPNetwork(f"{old.gateway}/{old.subnet.prefixlen}"))
     rest = intent.without_network(old.id)
     own = old.subnet.cidr

@@ -242,6 +242,19 @@ def test_the_default_network_moves_only_while_nobody_is_on_it():
         network.set_default(intent, request, HOST, new_id="n", now="")
 
 
+def test_an_adopted_default_bridge_keeps_its_subnet_when_its_address_is_no_longer_somebody_elses():
+    request = NetworkRequest(name="bridge", bridge="br0", adopt=True, ip_range=IPNetwork("10.5.0.64/26"))
+    given = {"br0": (IPNetwork("10.5.0.1/24"),)}
+    host = msgspec.structs.replace(HOST, interfaces={"br0": "bridge"}, addresses=given)
+    intent, old = network.set_default(Intent(), request, host, new_id="n", now="")
+    lost = msgspec.structs.replace(host, addresses={})
+    _, new = network.set_default(intent, request, lost, new_id="m", now="")
+    assert (new.subnet, new.gateway, new.ip_range) == (old.subnet.cidr, old.gateway, old.ip_range)
+    moved = msgspec.structs.replace(host, addresses={"br0": (IPNetwork("10.5.0.2/24"),)})
+    _, new = network.set_default(intent, request, moved, new_id="m", now="")
+    assert str(new.gateway) == "10.5.0.2"
+
+
 def test_disconnecting_the_way_of_a_published_port_is_refused():
     intent = linked_pair()
     refused(Conflict, "unpublish", endpoint.disconnect, intent, "br0", "web")
