@@ -21,7 +21,7 @@ lint: setup
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 bench: setup
-	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[bench]'
+	./.ci/setup "$(PYTHON)" $(VENV) bench
 	$(VENV)/bin/python -m bench
 
 clean:

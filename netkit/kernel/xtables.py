@@ -12,7 +12,7 @@ decided here.
 import functools
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from netkit.errors import ApplyError
 from netkit.kernel.xtables_draft import Draft, Edit, Edits
@@ -21,7 +21,6 @@ from netkit.kernel.xtables_nft import Busy, Hand, Programs, Variant, failure, pr
 from netkit.kernel.xtables_rules import Line, parse_save, resources, stands
 from netkit.model.operation import Operation
 from netkit.model.resource import Chain, Entry, Hook, Resource
-from netkit.model.rule import Rule
 
 ATTEMPTS = 8
 FIRST_WAIT_S = 0.01  # doubled with every attempt
@@ -33,26 +32,20 @@ class XTables:
     """Driver for the kinds `chain`, `hook` and `entry`.
 
     `variant` is which tables to use (found out when empty), `namespace` the path of a network
-    namespace ("" is the calling thread's own). `on_redirect` is called, after the commit, with
-    each DNAT rule that came or went: connections tracked under the old rules must be forgotten.
+    namespace ("" is the calling thread's own).
     """
 
     kinds = frozenset({"chain", "hook", "entry"})
     waits = True
 
-    def __init__(
-        self,
-        namespace: str = "",
-        variant: Variant | None = None,
-        on_redirect: Callable[[Rule], None] = lambda rule: None,
-    ) -> None:
+    def __init__(self, namespace: str = "", variant: Variant | None = None) -> None:
         self.variant: Variant = variant or detect(namespace)
-        self._on_redirect = on_redirect
         self._seen: Tables | None = None
+        self._latest: tuple[int, Tables] = 0, {}
         self._hand: Hand = LegacyTables(namespace) if self.variant == "legacy" else Programs("nft", namespace)
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
-        """What there is: one program start. Owners of chains and hooks are echoed from the scope."""
+        """What there is: at most one program start. Owners of chains and hooks are echoed from the scope."""
         tables = self._seen = self._read()
         if scope is None:
             return [found for name, chains in tables.items() for found in resources(name, chains)]
@@ -68,28 +61,20 @@ class XTables:
         """Carry the operations out: one commit for each table that changes. Raises ApplyError."""
         if not operations:
             return
-        redirects: set[tuple[str, Rule]] = set()
         try:
-            self._write(operations, redirects)
+            self._write(operations)
         except ApplyError:
             # Tables are committed one after the other: say which of them were.
             unfinished = self._edits(operations)
-            self._tell({(table, rule) for table, rule in redirects if table not in unfinished})
             yield from (operation for operation in operations if _table(operation.resource) not in unfinished)
             raise
-        self._tell(redirects)
         yield from operations
 
-    def _tell(self, redirects: Iterable[tuple[str, Rule]]) -> None:
-        for _, rule in redirects:
-            self._on_redirect(rule)
-
-    def _write(self, operations: Sequence[Operation], redirects: set[tuple[str, Rule]]) -> None:
-        """Read, work out and write, again while others write meanwhile; gathers DNAT rules edited."""
+    def _write(self, operations: Sequence[Operation]) -> None:
+        """Read, work out and write, again while others write meanwhile."""
         refused: Edits = {}
         for attempt in range(ATTEMPTS):
             edits = self._edits(operations)
-            redirects.update(_redirects(edits))
             if not edits:
                 return
             try:
@@ -115,7 +100,12 @@ class XTables:
         return {name: changes for name, changes in edits.items() if changes}
 
     def _read(self) -> Tables:
-        return parse_save(self._hand.read())
+        """The tables as they are now: those read last where the kernel says that nobody wrote since."""
+        # Asked before the reading: what is written in between must look new the next time.
+        generation = self._hand.generation()
+        if not generation or generation != self._latest[0]:
+            self._latest = generation, parse_save(self._hand.read())
+        return self._latest[1]
 
 
 def detect(namespace: str = "") -> Variant:
@@ -161,11 +151,3 @@ def _table(resource: Resource) -> str:
             return table
         case other:
             raise TypeError(f"{other.describe()} is not for iptables")
-
-
-def _redirects(edits: Edits) -> Iterator[tuple[str, Rule]]:
-    """The DNAT rules that edits add or remove, each with its table."""
-    for table, changes in edits.items():
-        for edit in changes:
-            if edit.line and edit.line.rule and edit.line.rule.target == "DNAT":
-                yield table, edit.line.rule

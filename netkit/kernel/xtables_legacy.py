@@ -54,6 +54,10 @@ class LegacyTables:
         self._programs = Programs("legacy", namespace)
         threading.Thread(target=_load_early, name="iptc-import").start()
 
+    def generation(self) -> int:
+        """0: the kernel does not tell whether anybody wrote them."""
+        return 0
+
     def read(self) -> str:
         """All tables that exist, as `iptables-legacy-save` prints them."""
         return self._programs.read()

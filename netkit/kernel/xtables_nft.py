@@ -2,19 +2,24 @@
 
 Reading is one `iptables-save` for all tables; it lists only tables that exist and makes none.
 Writing is one `iptables-restore --noflush --wait`, one commit for each table. The nft variant is
-written by nothing else; of the legacy one only the reading happens here.
+written by nothing else; of the legacy one only the reading happens here. Behind the nft variant
+the kernel counts the commits of a namespace, so that one need not be read again which nobody wrote.
 
     hand = Programs("nft")
-    print(hand.read())
+    print(hand.generation(), hand.read())
 """
 
 import re
 import shutil
+import socket
+import struct
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from netkit.errors import ApplyError, NetkitError, Unsupported
+from netkit.kernel.attributes import split
 from netkit.kernel.command import Completed, run
+from netkit.kernel.rtnl import Rtnl
 from netkit.kernel.xtables_draft import Edits, restore_text
 
 Variant = Literal["nft", "legacy"]
@@ -22,6 +27,12 @@ Variant = Literal["nft", "legacy"]
 _RESOURCE_PROBLEM = 4  # exit code: the lock is taken or the kernel says "try again"
 _LINE = re.compile(r"line:? (\d+)")
 _NO_PERMISSION = ("Permission denied", "Operation not permitted")
+
+# linux/netfilter/nf_tables.h; a message's type is its subsystem and what is asked of it.
+_NETLINK_NETFILTER = 12
+_GET_GENERATION = 10 << 8 | 16
+_HEAD = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0)  # family, version, resource
+_GENERATION_ID = 1
 
 
 class Refused(ApplyError):
@@ -34,6 +45,9 @@ class Busy(ApplyError):
 
 class Hand(Protocol):
     """What reads and writes the tables of one variant."""
+
+    def generation(self) -> int:
+        """A number that is another one after every change of the tables; 0 where there is none."""
 
     def read(self) -> str:
         """All tables that exist, as `iptables-save` prints them."""
@@ -48,6 +62,17 @@ class Programs:
     def __init__(self, variant: Variant, namespace: str = "") -> None:
         self._variant = variant
         self._namespace = namespace
+
+    def generation(self) -> int:
+        """The number of the namespace's latest commit, whoever made it; 0 for the legacy variant."""
+        if self._variant == "legacy":
+            return 0
+        try:
+            with Rtnl.open(self._namespace, _NETLINK_NETFILTER) as link:
+                answer = link.ask(_GET_GENERATION, _HEAD) or b""
+        except OSError:  # what is missing or not permitted the program says in better words
+            return 0
+        return int.from_bytes(split(answer[len(_HEAD) :]).get(_GENERATION_ID, b""), "big")
 
     def read(self) -> str:
         """All tables that exist, as text. Raises Unsupported, ApplyError."""
