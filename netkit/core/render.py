@@ -52,14 +52,11 @@ def affected(old: Intent, new: Intent) -> Units:
     reshaped = _reshaped(old, new, networks)
     # One look at each container, plainly: this is what grows with the host at every change.
     candidates = [*new.containers.values(), *(old.containers[c] for c in containers if c in old.containers)]
-    touched = set(containers)
-    for container in candidates:
-        for item in container.links:
-            if item.target in containers:
-                touched.add(container.id)
-        for network_id in reshaped:
-            if network_id in container.endpoints:
-                touched.add(container.id)
+    touched = containers | {
+        each.id for each in candidates for link_ in each.links if link_.target in containers
+    }
+    for network_id in reshaped:
+        touched |= {each.id for each in candidates if network_id in each.endpoints}
     host = _needs_filter(old) != _needs_filter(new) or bool(old.networks) != bool(new.networks)
     return Units(host, frozenset(networks), frozenset(touched))
 
@@ -227,8 +224,10 @@ def _needs_filter(intent: Intent) -> bool:
 
 
 def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
-    ids = old.keys() | new.keys()
-    return {key for key in ids if old.get(key) is not new.get(key)}
+    if old is new:
+        return set()
+    found = {key for key, spec in new.items() if old.get(key) is not spec}
+    return found if old.keys() <= new.keys() else found | (old.keys() - new.keys())
 
 
 def _reshaped(old: Intent, new: Intent, changed: set[str]) -> set[str]:

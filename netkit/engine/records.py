@@ -26,7 +26,7 @@ def changes(old: Intent, new: Intent) -> Changes:
     gone: list[tuple[str, str]] = []
     written: list[tuple[str, str, bytes]] = []
     for table, before, after in _tables(old, new):
-        gone += [(table, key) for key in before if key not in after]
+        gone += [] if before.keys() <= after.keys() else [(table, key) for key in before if key not in after]
         written += [
             (table, key, msgspec.json.encode(spec, enc_hook=encode_value))
             for key, spec in after.items()

@@ -115,9 +115,14 @@ def alias(
 def taken(intent: Intent, network: Network, but: str = "") -> set[int]:
     """The addresses in use or spoken for on a network, as numbers, less those of container `but`."""
     found: set[int] = set()
-    for container in intent.containers.values():
-        end = container.endpoints.get(network.id)
-        if end is not None and container.id != but and (address := end.address or end.ip) is not None:
+    network_id = network.id
+    # Plainly, without the library's truth of an address: this is asked of all containers at each attachment.
+    for container_id, container in intent.containers.items():
+        end = container.endpoints.get(network_id)
+        if end is None or container_id == but:
+            continue
+        address = end.ip if end.address is None else end.address
+        if address is not None:
             found.add(address.value)
     return found
 
