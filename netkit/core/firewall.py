@@ -8,7 +8,7 @@ and two to NETKIT-MASQ, a published port one to NETKIT-PUBLISH.
             ─▶ NETKIT-FORWARD   answers · published · linked · NETKIT-ISOLATE (within a network)
                                 · nothing between networks · nothing in or out of internal ones
                                 · out: yes · in: no
-    INPUT   ─▶ NETKIT-INPUT     containers do not reach the host's loopback
+    raw PREROUTING              nothing from a bridge reaches the host's loopback
     nat PREROUTING, OUTPUT ─▶ NETKIT-PUBLISH        nat POSTROUTING ─▶ NETKIT-MASQ
 
 Built-in policies and rules of others are left alone; nothing here depends on a policy.
@@ -18,17 +18,12 @@ from collections.abc import Iterable
 
 from netaddr import IPAddress, IPNetwork
 
-from netkit.model.names import USER_CHAIN
+from netkit.model.names import FORWARD, ISOLATE, MASQ, PUBLISH, USER_CHAIN
 from netkit.model.resource import Chain, Entry, Hook, IpSet, Member, Resource
 from netkit.model.rule import Rule, SetMatch
 from netkit.model.spec import Network, Publish
 
 HOST = "host"  # the owner of what serves all networks
-FORWARD = "NETKIT-FORWARD"
-ISOLATE = "NETKIT-ISOLATE"
-INPUT = "NETKIT-INPUT"
-PUBLISH = "NETKIT-PUBLISH"
-MASQ = "NETKIT-MASQ"
 
 BRIDGES = "NETKIT-BRIDGES"
 INTERNAL = "NETKIT-INTERNAL"
@@ -66,22 +61,16 @@ _FORWARD_RULES = (
     _rule("DROP", _TO_BRIDGE),
 )
 
-# Bridges let addresses of the host's loopback through, for ports published on it; containers may
-# answer what came from there, and no more.
-_GUARD = _rule(
-    "DROP",
-    _FROM_BRIDGE,
-    dst=_LOOPBACK,
-    states=("RELATED", "ESTABLISHED"),
-    invert=frozenset({"states"}),
-)
+# Bridges let addresses of the host's loopback through, for ports published on it (route_localnet). What
+# comes in by a bridge must not reach those: answers go to the bridge's address, which is translated back.
+# In raw, where no rule that somebody puts into INPUT later can be before it.
+_GUARD = _rule("DROP", _FROM_BRIDGE, dst=_LOOPBACK)
 
 _SKELETON: tuple[Resource, ...] = (
     *(IpSet(name=name, type=kind, owner=HOST) for name, kind in _SETS.items()),
     Chain(table="filter", name=USER_CHAIN, keep=True, owner=HOST),
     Chain(table="filter", name=FORWARD, rules=_FORWARD_RULES, owner=HOST),
     Chain(table="filter", name=ISOLATE, owner=HOST),
-    Chain(table="filter", name=INPUT, rules=(_GUARD,), owner=HOST),
     Chain(table="nat", name=PUBLISH, owner=HOST),
     Chain(
         table="nat",
@@ -96,7 +85,7 @@ _SKELETON: tuple[Resource, ...] = (
         owner=HOST,
     ),
     Hook(table="filter", chain="FORWARD", rules=(_rule(USER_CHAIN), _rule(FORWARD)), owner=HOST),
-    Hook(table="filter", chain="INPUT", rules=(_rule(INPUT),), owner=HOST),
+    Hook(table="raw", chain="PREROUTING", rules=(_GUARD,), owner=HOST),
     Hook(
         table="nat",
         chain="PREROUTING",
@@ -123,7 +112,7 @@ def network(net: Network) -> Iterable[Resource]:
     within = Rule(
         target="ACCEPT" if net.icc else "DROP", in_link=net.bridge, out_link=net.bridge, owner=owner
     )
-    yield Entry(table="filter", chain=ISOLATE, rule=within, owner=owner)
+    yield Entry(table="filter", chain=ISOLATE, rule=within, owner=owner, subnet=subnet)
     if net.internal:
         return
     # A container that comes back to its own network through a published port would be answered

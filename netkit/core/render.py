@@ -66,6 +66,22 @@ def render(intent: Intent, host: Host, units: Units) -> dict[Key, Resource]:
     return index(_compose(intent, host, units))
 
 
+def relied_on(intent: Intent, host: Host, units: Units) -> dict[Key, Resource]:
+    """What must hold for the units to be what they seem, although it is not theirs to make.
+
+    icc=false keeps containers apart only while frames between ports meet the rules, and while the rules
+    are there: a change looks at both, and mends what somebody has taken away behind our back.
+    """
+    closed = {network.id for network in intent.networks.values() if not network.icc}
+    relying = closed & units.networks
+    for container in (intent.containers.get(each) for each in units.containers if closed):
+        relying |= {e.network for e in link.attached(container)} & closed if container else set()
+    if not relying or not host.iptables:
+        return {}
+    rules = (each for network_id in relying for each in firewall.network(intent.networks[network_id]))
+    return index((_bridge_filter(), *firewall.skeleton(), *rules))
+
+
 def _compose(intent: Intent, host: Host, units: Units) -> Iterator[Resource]:
     if units.host and intent.networks:
         yield from _render_host(intent, host)
@@ -84,8 +100,7 @@ def _render_host(intent: Intent, host: Host) -> Iterator[Resource]:
     if host.iptables:
         yield from firewall.skeleton()
     if _needs_filter(intent) and host.iptables:
-        # Frames between two ports of one bridge meet the rules only while this is on.
-        yield Sysctl(name="net.bridge.bridge-nf-call-iptables", value="1", owner=firewall.HOST)
+        yield _bridge_filter()
 
 
 def _render_network(network: Network, host: Host) -> Iterator[Resource]:
@@ -216,6 +231,11 @@ def _overridden(container: Container, line: str) -> bool:
 def _addresses(network: Network, host: Host) -> Iterable[str]:
     """The foreign addresses on an adopted bridge: those are not ours to make."""
     return (str(address) for address in host.addresses.get(network.bridge, ()))
+
+
+def _bridge_filter() -> Resource:
+    """Frames between two ports of one bridge meet the rules only while this is on."""
+    return Sysctl(name="net.bridge.bridge-nf-call-iptables", value="1", owner=firewall.HOST)
 
 
 def _needs_filter(intent: Intent) -> bool:

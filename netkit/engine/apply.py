@@ -1,11 +1,11 @@
 """The engine: observe → plan → execute → verify, with undo. The only place where things happen.
 
 A change is an edit of the intent. What the edit makes different is rendered on both sides, and
-just that is observed, planned, carried out and read again. When an operation fails, the way back
-is a plan as well: from what is there now to what was there before. The intent is saved only when
-the kernel shows what it asks for. A reconcile is the same with everything in scope. What cannot
-be taken back (a process is ended) is `final`: the intent is saved first, and whatever interrupts
-the rest, the next reconcile goes on with it.
+just that, with what it relies on, is observed, planned, carried out and read again. When an
+operation fails, the way back is a plan as well: from what is there now to what was there before.
+The intent is saved only when the kernel shows what it asks for. A reconcile is the same with
+everything in scope. What cannot be taken back (a process is ended) is `final`: the intent is saved
+first, and whatever interrupts the rest, the next reconcile goes on with it.
 
     outcome = engine.change(lambda intent: admit.network.create(intent, …), host, caller)
 """
@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from netkit.core import plan
-from netkit.core.render import affected, everything, render
+from netkit.core.render import affected, everything, relied_on, render
 from netkit.engine.drivers import Drivers, Progress
 from netkit.engine.failpoint import Failpoint
 from netkit.engine.store import Store, now
@@ -73,10 +73,11 @@ class Engine:
         before = render(old, host, units)
         after = render(new, host, units)
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        wanted = {key: after[key] for key in keys if key in after}
-        scope = [after.get(key) or before[key] for key in keys]
+        stands = {key: each for key, each in relied_on(new, host, units).items() if key not in keys}
+        wanted = {**{key: after[key] for key in keys if key in after}, **stands}
+        scope = [*(after.get(key) or before[key] for key in keys), *stands.values()]
         # Drivers echo what they cannot read cheaply: ask them for what was made, not for what is to be.
-        found = self._drivers.observe([before.get(key) or after[key] for key in keys])
+        found = self._drivers.observe([*(before.get(key) or after[key] for key in keys), *stands.values()])
         change = _Change(plan.diff(found, wanted), wanted, scope, found)
         if dry_run:
             return Outcome(change.operations, subject)

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from netkit.core.firewall import LINKS
 from netkit.kernel.conntrack import Flow, forget
 from netkit.kernel.driver import Driver
+from netkit.model.names import ISOLATE
 from netkit.model.operation import Operation
 from netkit.model.resource import Entry, Member, Resource
+from netkit.model.rule import Rule
 
 
 class FlowsFollow:
@@ -38,17 +40,41 @@ class FlowsFollow:
 
 
 def _stale(operation: Operation) -> list[Flow]:
-    """The connections that an operation makes stale."""
-    match operation.resource:
-        case Entry(rule=rule) if rule.target == "DNAT" and rule.dports:
-            address, _, port = rule.to.partition(":")
-            if operation.verb == "delete":
-                return [Flow(rule.protocol, answer=address, answer_port=int(port))]
+    """The connections that an operation makes stale; those that still fit stay."""
+    match operation.observed, operation.wanted:
+        case Entry(rule=was), None if was.target == "DNAT":
+            return [_redirected(was)]
+        case None, Entry(rule=now) if now.target == "DNAT":
             # Only datagrams: a connection that was made before went to the host itself, and fits.
-            dst, number = rule.dst.partition("/")[0], rule.dports[0]
-            return [Flow("udp", dst=dst, dst_port=number)] if rule.protocol == "udp" else []
-        case Member(set=name, entry=entry) if name == LINKS and operation.verb == "delete":
+            return [Flow(now.protocol, dst=_host(now), dst_port=_port(now))] if now.protocol == "udp" else []
+        case Entry(rule=was), Entry(rule=now) if was.to != now.to and was.protocol == "udp":
+            return [_redirected(was)]
+        case Entry(rule=was), Entry(rule=now, chain=chain, subnet=subnet) if chain == ISOLATE:
+            closed = was.target != now.target == "DROP"
+            return [Flow(within=subnet)] if closed else []
+        case Member(set=name, entry=entry), None if name == LINKS:
             source, service, target = entry.split(",")
             protocol, _, port = service.partition(":")
             return [Flow(protocol, src=source, dst=target, dst_port=int(port))]
     return []
+
+
+def _redirected(rule: Rule) -> Flow:
+    """The connections that went where a DNAT rule leads, by that rule."""
+    address, _, port = rule.to.partition(":")
+    return Flow(
+        rule.protocol,
+        dst=_host(rule),
+        dst_port=_port(rule),
+        answer=address,
+        answer_port=int(port or 0),
+        redirected=True,
+    )
+
+
+def _host(rule: Rule) -> str:
+    return rule.dst.partition("/")[0]
+
+
+def _port(rule: Rule) -> int:
+    return rule.dports[0] if rule.dports else 0

@@ -11,6 +11,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 import msgspec
@@ -48,7 +49,8 @@ class Flow(msgspec.Struct, frozen=True):
 
     `src`, `dst`, `dst_port` are those of the first packet as it was sent; `answer` is the address and
     port that it was in fact led to, which the reply comes from. All of one address are those that
-    it sent (`src`) and those that reached it (`answer`).
+    it sent (`src`) and those that reached it (`answer`). `redirected` are only those that were led
+    elsewhere than they were sent, `within` those from an address of that network to another one of it.
     """
 
     protocol: str = ""
@@ -57,12 +59,37 @@ class Flow(msgspec.Struct, frozen=True):
     dst_port: int = 0
     answer: str = ""
     answer_port: int = 0
+    redirected: bool = False
+    within: str = ""
 
-    def halves(self) -> tuple[Half, Half]:
-        """What the first packet and the reply must show; empty fields match all."""
+    def pattern(self) -> "_Pattern":
+        """What the first packet and the reply must show."""
         protocol = bytes([_PROTOCOLS[self.protocol]]) if self.protocol else b""
         first = Half(protocol, _octets(self.src), _octets(self.dst), b"", _port(self.dst_port))
-        return first, Half(b"", _octets(self.answer), b"", _port(self.answer_port), b"")
+        reply = Half(b"", _octets(self.answer), b"", _port(self.answer_port), b"")
+        return _Pattern(first, reply, self.redirected, ip_network(self.within) if self.within else None)
+
+
+class _Pattern(NamedTuple):
+    """A flow in bytes of the wire; empty parts match all."""
+
+    first: Half
+    reply: Half
+    redirected: bool
+    within: IPv4Network | IPv6Network | None
+
+    @property
+    def words(self) -> list[bytes]:
+        """The parts that a connection must have anywhere."""
+        return [part for half in (self.first, self.reply) for part in half if part]
+
+    def fits(self, first: Half, reply: Half) -> bool:
+        if self.redirected and (first.dst, first.dst_port) == (reply.src, reply.src_port):
+            return False
+        ends = (first.src, reply.src)
+        if self.within is not None and not all(ip_address(end) in self.within for end in ends if end):
+            return False
+        return _fits(first, self.first) and _fits(reply, self.reply)
 
 
 def forget(flows: Sequence[Flow], namespace: str = "") -> int:
@@ -72,7 +99,7 @@ def forget(flows: Sequence[Flow], namespace: str = "") -> int:
     otherwise one walk over the kernel's table, however many are asked: 15 ms and 7 µs a connection.
     Raises ApplyError.
     """
-    wanted = [flow.halves() for flow in flows]
+    wanted = [flow.pattern() for flow in flows]
     try:
         with Rtnl.open(namespace, _NETLINK_NETFILTER) as table:
             # The walk goes through the buckets of all namespaces, however few are ours.
@@ -91,20 +118,20 @@ def _count(table: Rtnl) -> int:
     return int.from_bytes(split(answer[len(_HEAD) :]).get(_GLOBAL_ENTRIES, b""), "big")
 
 
-def _mentioning(answers: Iterable[bytes], wanted: Sequence[tuple[Half, Half]]) -> Iterator[dict[int, bytes]]:
+def _mentioning(answers: Iterable[bytes], wanted: Sequence[_Pattern]) -> Iterator[dict[int, bytes]]:
     """The attributes of those connections that have what is wanted anywhere in them.
 
     Taking apart a connection takes 25 µs, and of a busy host's ten thousand hardly any is meant.
     """
-    words = [[part for half in pair for part in half if part] for pair in wanted]
+    words = [pattern.words for pattern in wanted]
     for answer in answers:
         if any(all(word in answer for word in each) for each in words):
             yield split(answer[len(_HEAD) :])
 
 
-def _meant(entry: dict[int, bytes], wanted: Sequence[tuple[Half, Half]]) -> bool:
+def _meant(entry: dict[int, bytes], wanted: Sequence[_Pattern]) -> bool:
     first, reply = _half(entry.get(_ORIG, b"")), _half(entry.get(_REPLY, b""))
-    return any(_fits(first, one) and _fits(reply, other) for one, other in wanted)
+    return any(pattern.fits(first, reply) for pattern in wanted)
 
 
 def _fits(seen: Half, pattern: Half) -> bool:

@@ -12,15 +12,16 @@ decided here.
 import functools
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from netkit.errors import ApplyError
 from netkit.kernel.xtables_draft import Draft, Edit, Edits
 from netkit.kernel.xtables_legacy import LegacyTables
 from netkit.kernel.xtables_nft import Busy, Hand, Programs, Variant, failure, program, start
-from netkit.kernel.xtables_rules import Line, parse_save, resources, stands
+from netkit.kernel.xtables_rules import Line, entries, parse_save, resources, stands
 from netkit.model.operation import Operation
 from netkit.model.resource import Chain, Entry, Hook, Resource
+from netkit.model.rule import Rule
 
 ATTEMPTS = 8
 FIRST_WAIT_S = 0.01  # doubled with every attempt
@@ -51,10 +52,10 @@ class XTables:
             return [found for name, chains in tables.items() for found in resources(name, chains)]
 
         @functools.cache
-        def keys(table: str, chain: str) -> frozenset[str]:
-            return frozenset(line.key for line in tables.get(table, {}).get(chain, ()))
+        def entries_of(table: str, chain: str) -> Mapping[str, Sequence[Rule]]:
+            return entries(tables.get(table, {}).get(chain, ()))
 
-        answers = (stands(wanted, tables.get(_table(wanted), {}), keys) for wanted in scope)
+        answers = (stands(wanted, tables.get(_table(wanted), {}), entries_of) for wanted in scope)
         return [found for found in answers if found is not None]
 
     def execute(self, operations: Sequence[Operation]) -> Iterator[Operation]:

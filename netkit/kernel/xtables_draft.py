@@ -78,9 +78,9 @@ class Draft:
             case Hook() as hook:
                 self._set_hook(hook)
             case Entry(chain=name, rule=rule) if gone:
-                self._remove_entry(name, rule.text())
+                self._remove_entry(name, rule.matching())
             case Entry() as entry:
-                self._add_entry(entry)
+                self._set_entry(entry)
             case other:
                 raise TypeError(f"{other.describe()} is not for iptables")
 
@@ -110,17 +110,24 @@ class Draft:
             self._remove(hook.chain, [line for line in lines if line.rule])
             self._insert(hook.chain, hook.rules)
 
-    def _add_entry(self, entry: Entry) -> None:
+    def _set_entry(self, entry: Entry) -> None:
         line = line_of(entry.rule)
-        if line.key not in self._keys_of(entry.chain):
-            self._lines(entry.chain).append(line)
-            self._keys_of(entry.chain).add(line.key)
-            self._changes.append(Edit("append", entry.chain, line))
+        standing = self._entries(entry.chain, line.key)
+        if [each.rule for each in standing] == [entry.rule]:
+            return
+        self._remove(entry.chain, standing)
+        self._lines(entry.chain).append(line)
+        self._keys_of(entry.chain).add(line.key)
+        self._changes.append(Edit("append", entry.chain, line))
 
     def _remove_entry(self, chain: str, key: str) -> None:
-        """Remove a rule wherever it stands: somebody may have added it a second time."""
-        if key in self._keys_of(chain):
-            self._remove(chain, [line for line in self._lines(chain) if line.key == key])
+        self._remove(chain, self._entries(chain, key))
+
+    def _entries(self, chain: str, key: str) -> list[Line]:
+        """The lines of an entry: somebody may have added it a second time."""
+        if key not in self._keys_of(chain):
+            return []
+        return [line for line in self._lines(chain) if line.key == key and line.rule and not is_own(line)]
 
     def _insert(self, chain: str, rules: Sequence[Rule]) -> None:
         """Put rules at the top of a chain, in this order."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from netkit.errors import SpecError
-from netkit.model.names import CHAIN_PREFIX, MARK, USER_CHAIN
+from netkit.model.names import CHAINS, MARK, USER_CHAIN
 from netkit.model.resource import Chain, Entry, Hook, Resource
 from netkit.model.rule import Rule, parse_rule
 
@@ -28,7 +28,7 @@ _TARGET = re.compile(r"(?:^| )-[jg] (\S+)")
 class Line(msgspec.Struct, frozen=True):
     """One rule of a chain as printed; `rule` is None where it is somebody else's.
 
-    `key` is the rule's canonical text, by which lines are found again.
+    `key` is what an entry is known by: what it matches; of somebody else's rule all of its text.
     """
 
     text: str
@@ -69,18 +69,18 @@ def read_line(text: str) -> Line:
         except SpecError:
             return Line(text, None, text)
         if rule.owner:
-            return Line(text, rule, rule.text())
+            return Line(text, rule, rule.matching())
     return Line(text, None, text)
 
 
 def line_of(rule: Rule) -> Line:
     """The line that a rule will be."""
-    return Line(rule.text(), rule, rule.text())
+    return Line(rule.text(), rule, rule.matching())
 
 
 def is_ours(chain: str) -> bool:
-    """Whether a chain is one of ours, by its name."""
-    return chain.startswith(CHAIN_PREFIX)
+    """Whether a chain is one of ours: only by its name, as it has no comment; others may begin like ours."""
+    return chain in CHAINS
 
 
 def is_own(line: Line) -> bool:
@@ -109,8 +109,9 @@ def is_left(name: str, chains: Chains) -> bool:
     """Whether a chain with our prefix is no longer ours, but kept in being by somebody else's rules."""
     every = [line for lines in chains.values() for line in lines]
     callers = [line for line in every if line.target == name]
-    # In the user's chain nothing is marked: it is ours as long as anything in its table is.
-    if marked(every if name == USER_CHAIN else (*chains[name], *callers)):
+    # The user's chain is ours as long as anything else in its table is: what is in it is never ours.
+    others = [line for chain, lines in chains.items() if chain != USER_CHAIN for line in lines]
+    if marked(others if name == USER_CHAIN else (*chains[name], *callers)):
         return False
     return bool(callers or chains[name])
 
@@ -121,11 +122,25 @@ def resources(table: str, chains: Chains) -> Iterator[Resource]:
         if is_ours(name):
             if not is_left(name, chains):
                 yield chain_resource(table, name, lines)
-            entries = {line.key: line.rule for line in lines if line.rule and not is_own(line)}
-            for rule in entries.values():
-                yield Entry(owner=rule.owner, table=table, chain=name, rule=rule)
+            for same in () if name == USER_CHAIN else entries(lines).values():
+                yield entry_resource(table, name, same)
         elif rules := marked(lines):
             yield Hook(owner=OWNER, table=table, chain=name, rules=rules)
+
+
+def entries(lines: Iterable[Line]) -> dict[str, list[Rule]]:
+    """The rules of the entries in a chain of ours, by what they match."""
+    found: dict[str, list[Rule]] = {}
+    for line in lines:
+        if line.rule is not None and not is_own(line):
+            found.setdefault(line.key, []).append(line.rule)
+    return found
+
+
+def entry_resource(table: str, chain: str, rules: Sequence[Rule]) -> Entry:
+    """An entry as the kernel has it; one that is there twice is nobody's, and so differs from any wanted."""
+    rule = rules[0] if len(rules) == 1 else msgspec.structs.replace(rules[0], owner="")
+    return Entry(owner=rule.owner, table=table, chain=chain, rule=rule)
 
 
 def chain_resource(table: str, name: str, lines: Sequence[Line]) -> Chain:
@@ -135,10 +150,12 @@ def chain_resource(table: str, name: str, lines: Sequence[Line]) -> Chain:
     return Chain(owner=OWNER, table=table, name=name, rules=rules, keep=keep)
 
 
-def stands(wanted: Resource, chains: Chains, keys: Callable[[str, str], frozenset[str]]) -> Resource | None:
+def stands(
+    wanted: Resource, chains: Chains, entries_of: Callable[[str, str], Mapping[str, Sequence[Rule]]]
+) -> Resource | None:
     """What stands in the place of a chain, hook or entry now.
 
-    `keys` gives the keys of the lines of a table's chain.
+    `entries_of` gives the `entries` of a table's chain.
     """
     match wanted:
         case Chain(owner=owner, table=table, name=name, keep=keep):
@@ -150,6 +167,7 @@ def stands(wanted: Resource, chains: Chains, keys: Callable[[str, str], frozense
             found = marked(chains.get(name, ()))
             return Hook(owner=owner, table=table, chain=name, rules=found) if found else None
         case Entry(table=table, chain=name, rule=rule):
-            return wanted if rule.text() in keys(table, name) else None
+            same = entries_of(table, name).get(rule.matching())
+            return entry_resource(table, name, same) if same else None
         case other:
             raise TypeError(f"{other.describe()} is not for iptables")

@@ -275,7 +275,7 @@ class Chain(Resource, frozen=True):
 
 
 class Hook(Resource, frozen=True):
-    """Our jumps at the top of a built-in chain, in this order."""
+    """Our rules at the top of a built-in chain, mostly jumps, in this order."""
 
     table: str
     chain: str
@@ -294,14 +294,21 @@ class Hook(Resource, frozen=True):
 
 
 class Entry(Resource, frozen=True):
-    """One rule in a chain of ours, in no particular order among the entries of that chain."""
+    """One rule in a chain of ours, in no particular order among the entries of that chain.
+
+    It is known by what it matches, so that another target, destination or owner is a change of it.
+    `subnet` is whose traffic it decides, where that matters to connections that are tracked already.
+    """
 
     table: str
     chain: str
     rule: Rule
+    subnet: str = ""
+    changeable = frozenset({"rule", "owner"})
+    unseen = frozenset({"subnet"})
 
     def name_of(self) -> str:
-        return f"{self.table} {self.chain} {self.rule.text()}"
+        return f"{self.table} {self.chain} {self.rule.matching()}"
 
     @property
     def needs(self) -> tuple[Key, ...]:

@@ -60,6 +60,17 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     def arguments(self) -> list[str]:
         """The rule as words of an iptables command line, in the order in which iptables prints."""
+        words = self._matches()
+        if self.owner:
+            words += ["-m", "comment", "--comment", mark(self.owner)]
+        words += ["-j", self.target]
+        return words + (["--to-destination", self.to] if self.to else [])
+
+    def matching(self) -> str:
+        """What it matches, as iptables prints it: a chain has one entry for each."""
+        return " ".join(self._matches())
+
+    def _matches(self) -> list[str]:
         words: list[str] = []
         for field, flag in _PLAIN.items():
             if value := getattr(self, field):
@@ -78,10 +89,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         for match in self.sets:
             negation = ["!"] if match.invert else []
             words += ["-m", "set", *negation, "--match-set", match.name, match.directions]
-        if self.owner:
-            words += ["-m", "comment", "--comment", mark(self.owner)]
-        words += ["-j", self.target]
-        return words + (["--to-destination", self.to] if self.to else [])
+        return words
 
     def _not(self, field: str) -> list[str]:
         return ["!"] if field in self.invert else []

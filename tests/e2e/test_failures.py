@@ -121,7 +121,7 @@ def test_what_a_reboot_takes_is_made_again(lab):
         subprocess.run(["umount", "-l", place], check=True)
     lab.host.sh(
         "for link in netkit0 br7 br8; do ip link del $link; done; sysctl -qw net.ipv4.ip_forward=0;"
-        " iptables -F; iptables -t nat -F; iptables -X; iptables -t nat -X; ipset destroy"
+        " iptables -F; iptables -t nat -F; iptables -t raw -F; iptables -X; iptables -t nat -X; ipset destroy"
     )
     lab.restart()
     assert lab.plan() == "nothing to change"
@@ -149,7 +149,9 @@ def test_an_interface_or_bridge_that_has_gone_stops_no_daemon(lab):
     lab.netkit("bridge", "attach", "brm", "nic0")
     lab.netkit("bridge", "add", "brf", "--adopt")
     lab.kill()
-    lab.host.sh("ip link del nic0; ip link del brf; iptables -F; iptables -t nat -F; ip link del brm")
+    lab.host.sh(
+        "ip link del nic0; ip link del brf; iptables -F; iptables -t nat -F; iptables -t raw -F; ip link del brm"
+    )
     lab.restart()
     left = lab.plan()
     assert "+ create port nic0 of brm" in left

@@ -1,5 +1,6 @@
 """icc, links, published ports: what passes, and what changes while containers run."""
 
+import subprocess
 import sys
 
 import pytest
@@ -76,6 +77,16 @@ def test_an_open_connection_ends_with_its_link_and_others_stay(closed):
     assert "8" not in closed.out("exec", "stranger", "cat", "/tmp/got")
     closed.netkit("rm", "-f", "chat")
     closed.netkit("link", "rm", "stranger", "d")
+
+
+def test_what_keeps_containers_apart_is_made_sure_of_with_each_that_comes(closed):
+    """Somebody takes away what icc=false relies on: the next container is behind it again."""
+    for harm in ("sysctl -qw net.bridge.bridge-nf-call-iptables=0", "iptables -F FORWARD"):
+        closed.host.sh(harm)
+        idle(closed, "late", "--network", "br0")
+        assert ask(closed, "late", closed.address("db", "br0"), 5432, wait=1) is None, harm
+        assert closed.plan() == "nothing to change"
+        closed.netkit("rm", "-f", "late")
 
 
 def test_somebody_elses_changes_are_seen_and_mended(closed):
@@ -167,6 +178,66 @@ def test_of_two_ways_to_one_port_either_can_go(lab):
     assert ask(lab, "reader", "b", 80) == "site"
     assert lab.plan() == "nothing to change"
     lab.netkit("rm", "-f", "site", "reader")
+
+
+STREAM = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done"  # the server talks, its client listens
+
+
+def test_connections_that_still_fit_stay(lab):
+    """A client that only listens: what the kernel forgets of it never comes back."""
+    lab.netkit("run", "-d", "--name", "talk", "-p", "8083:80", "-p", "8084:80", "box",
+               "nc", "-ll", "-p", "80", "-e", "sh", "-c", STREAM)  # fmt: skip
+    idle(lab, "reader", "--link", "talk:talk")
+    heard = {port: lab.folder / f"heard{port}" for port in (8083, 8084)}
+    listeners = [
+        subprocess.Popen(lab.outside.argv("sh", "-c", f"exec busybox nc {UPLINK} {port} >{path}"))
+        for port, path in heard.items()
+    ]
+    lab.netkit("exec", "-d", "reader", "sh", "-c", "nc talk 80 >/tmp/heard")
+
+    def lines():
+        inside = lab.out("exec", "reader", "cat", "/tmp/heard")
+        outside = (path.read_text() for path in heard.values())
+        return [len(text.split()) for text in (inside, *outside)]
+
+    try:
+        assert eventually(lambda: min(lines()) > 1)
+        lab.netkit("rename", "talk", "chat")
+        lab.netkit("unpublish", "chat", "8084:80")
+        lab.netkit("network", "create", "--subnet", "10.66.0.0/24", "n66")
+        lab.netkit("network", "connect", "--gw-priority", "9", "n66", "chat")
+        before = lines()
+        assert eventually(
+            lambda: all(now > was + 5 for now, was in zip(lines()[:2], before[:2], strict=True)), 5
+        )
+        assert lines()[2] <= before[2] + 1, "what led through the port that was taken back has ended"
+    finally:
+        for listener in listeners:
+            listener.kill()
+            listener.wait()
+        lab.netkit("rm", "-f", "chat", "talk", "reader", check=False)
+        lab.netkit("network", "rm", "n66", check=False)
+
+
+def test_loopback_is_closed_to_bridges_whatever_the_user_allows(lab):
+    """route_localnet is on for published ports; a rule that lets a bridge in must not open 127.0.0.1 to it."""
+    lab.host.sh("iptables -I INPUT -i netkit0 -j ACCEPT")
+    idle(lab, "guest", "--privileged")
+    inside = "sysctl -qw net.ipv4.conf.all.route_localnet=1; ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1 via {}"
+    gateway = lab.json("network", "inspect", "bridge")[0]["IPAM"]["Config"][0]["Gateway"]
+    lab.netkit(
+        "exec",
+        "guest",
+        "sh",
+        "-c",
+        f"echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; {inside.format(gateway)}",
+        check=False,
+    )
+    with lab.host.listening(9999, "secret"):
+        assert ask(lab, "guest", gateway, 9999) == "secret"
+        assert ask(lab, "guest", "127.0.0.1", 9999, wait=1) is None
+    lab.host.sh("iptables -D INPUT -i netkit0 -j ACCEPT")
+    lab.netkit("rm", "-f", "guest")
 
 
 def test_ranges_random_ports_and_all_exposed_ones(lab):

@@ -170,6 +170,25 @@ def test_icc_off_turns_the_bridge_filter_on_and_gives_it_back(fresh_lab):
     assert fresh_lab.host.sh(f"cat {setting}") == "0\n"
 
 
+def test_icc_that_is_switched_off_ends_what_passes(fresh_lab):
+    """The daemon comes back with --icc=false: what its containers have been saying to each other ends as well."""
+    fresh_lab.start()
+    fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
+    fresh_lab.netkit("run", "-d", "--name", "ear", "box", "sh", "-c", "nc -l -p 9 >/tmp/heard")
+    count = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done | nc {} 9"
+    fresh_lab.netkit("run", "-d", "--name", "mouth", "box", "sh", "-c", count.format(fresh_lab.address("ear")))
+
+    def heard():
+        return len(fresh_lab.out("exec", "ear", "cat", "/tmp/heard").split())
+
+    assert eventually(lambda: heard() > 3)
+    fresh_lab.stop()
+    fresh_lab.restart("--icc=false")
+    before = heard()
+    time.sleep(1)
+    assert heard() <= before + 1
+
+
 def test_a_host_whose_iptables_is_the_legacy_one(fresh_lab):
     fresh_lab.start("--iptables-variant", "legacy", "--icc=false")
     fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")

@@ -140,7 +140,7 @@ FEATURES = [
     (
         "filter",
         "-p tcp -m tcp --dport 1 -m addrtype --dst-type LOCAL -m conntrack --ctstate NEW"
-        " -m set --match-set NETKIT-BR src,src @ -j NETKIT-FEATURE",
+        " -m set --match-set NETKIT-BR src,src @ -j NETKIT-MASQ",
     ),
     ("nat", "-d 1.2.3.4/32 ! -i br0 -p tcp -m tcp --dport 8080 @ -j DNAT --to-destination 10.0.0.2:80"),
     ("nat", "-p udp -m udp --dport 8080:8090 @ -j DNAT --to-destination 10.0.0.2"),
@@ -154,8 +154,8 @@ FEATURES = [
 @pytest.mark.parametrize(("table", "text"), FEATURES)
 @pytest.mark.parametrize("owner", ["network/br0", 'link/we\'b:"d b"'])
 def test_every_feature_is_printed_as_written(driver, iptables, table, text, owner):
-    chain = Chain(owner="host", table=table, name="NETKIT-FEATURE")
-    place = Chain(owner="host", table=table, name="NETKIT-PLACE")
+    chain = Chain(owner="host", table=table, name="NETKIT-MASQ")
+    place = Chain(owner="host", table=table, name="NETKIT-ISOLATE")
     wanted = entry(place, text, owner)
     create(driver, chain, place, wanted)
     printed = iptables("-t", table, "-S", place.name).splitlines()
@@ -296,25 +296,59 @@ def test_a_flush_is_seen_and_mended(driver, iptables, table):
     assert list(driver.observe(ALL)) == ALL
 
 
+def test_a_doubled_entry_is_seen_and_mended(driver, iptables):
+    create(driver, *ALL)
+    iptables(
+        "-A", "NETKIT-FORWARD", *"-i br0 -o br0 -m comment --comment netkit:network/br0 -j ACCEPT".split()
+    )
+    assert iptables("-S").count("-i br0") == 2
+    (found,) = driver.observe([ENTRIES[0]])
+    assert found != ENTRIES[0]
+    assert found in list(driver.observe(None))
+    list(driver.execute([Operation(found, ENTRIES[0])]))
+    assert list(driver.observe(ALL)) == ALL
+    assert iptables("-S").count("-i br0") == 1
+
+
 def test_a_doubled_entry_goes_altogether(driver, iptables):
     create(driver, *ALL)
     iptables(
-        "-I",
-        "NETKIT-FORWARD",
-        "-i",
-        "br0",
-        "-o",
-        "br0",
-        "-m",
-        "comment",
-        "--comment",
-        "netkit:network/br0",
-        "-j",
-        "ACCEPT",
+        "-I", "NETKIT-FORWARD", *"-i br0 -o br0 -m comment --comment netkit:network/br0 -j ACCEPT".split()
     )
     assert iptables("-S").count("-i br0") == 2
     delete(driver, ENTRIES[0])
     assert iptables("-S").count("-i br0") == 0
+
+
+@pytest.mark.parametrize("field", ["target", "to", "owner"])
+def test_an_entry_is_changed_in_one_commit(driver, namespace, iptables, field):
+    """A port that is renamed or moved is published all the time."""
+    create(driver, *ALL)
+    was = ENTRIES[0] if field == "target" else ENTRIES[1]
+    value = {"target": "DROP", "to": "10.0.0.9:80", "owner": "publish/other/8080"}[field]
+    rule = structs.replace(was.rule, **{field: value})
+    now = structs.replace(was, rule=rule, owner=rule.owner)
+    assert now.key == was.key
+    generation = Programs("nft", namespace).generation()
+    list(driver.execute([Operation(was, now)]))
+    assert list(driver.observe([was, now])) == [now, now]
+    assert iptables("-S").count("-i br0") == 1
+    if driver.variant == "nft":
+        assert Programs("nft", namespace).generation() == generation + 1
+
+
+def test_what_only_begins_like_ours_is_not_ours(driver, iptables):
+    """Chains carry no comment: only those that we know by name are ours, and nothing in the user's."""
+    create(driver, *ALL)
+    iptables("-N", "NETKIT-EMPTY")
+    iptables("-t", "nat", "-N", "NETKIT-FOO")
+    iptables("-A", "NETKIT-USER", *"-s 9.9.9.2/32 -m comment --comment netkit:host -j DROP".split())
+    assert set(driver.observe(None)) == set(ALL)
+    delete(driver, *ALL)
+    assert "-N NETKIT-EMPTY" in iptables("-S")
+    assert "-s 9.9.9.2/32" in iptables("-S", "NETKIT-USER")
+    assert "-N NETKIT-FOO" in iptables("-t", "nat", "-S")
+    assert list(driver.observe(None)) == []
 
 
 def test_the_kernel_says_whether_anybody_wrote(namespace):

@@ -15,7 +15,7 @@ from netkit.model.request import Caller
 from netkit.model.resource import Bridge, Key
 from netkit.model.spec import Intent
 from netkit.testing.fake import FakeKernel
-from tests.unit.core.intents import HOST, linked_pair, with_network
+from tests.unit.core.intents import HOST, linked_pair, with_container, with_network
 
 CALLER = Caller(user="alice", verb="network create br0")
 ENDED = container.Ending(exit_code=3, finished="2026-01-01T00:00:00Z")
@@ -76,6 +76,20 @@ def test_a_change_looks_only_at_what_it_changes(kernel, engine):
     seen = {key for look in kernel.looks for key in look}
     assert BR0 not in seen
     assert Key("bridge", "br1") in seen
+
+
+def test_a_change_mends_what_it_relies_on(kernel, engine):
+    """Between containers that are kept apart nothing passes only while the rules are there and are asked."""
+    engine.change(add("br0", icc=False), HOST, CALLER)
+    engine.change(lambda intent: with_container(intent, "web", "br0"), HOST, CALLER)
+    setting, hook = Key("sysctl", "net.bridge.bridge-nf-call-iptables"), Key("hook", "filter FORWARD")
+    kernel.things[setting] = msgspec.structs.replace(kernel.things[setting], value="0")
+    del kernel.things[hook]
+    outcome = engine.change(lambda intent: container.start(intent, "web", HOST), HOST, CALLER)
+    assert kernel.things == render(engine.intent, HOST, everything(engine.intent))
+    assert {setting, hook} <= {operation.key for operation in outcome.operations}
+    engine.change(lambda intent: container.stop(intent, "web", ENDED), HOST, CALLER)
+    assert {setting, hook} <= kernel.things.keys()
 
 
 def test_a_dry_run_tells_and_touches_nothing(store, kernel, engine):
