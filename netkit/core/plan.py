@@ -63,7 +63,8 @@ def diff(observed: Resources, wanted: Resources) -> tuple[Operation, ...]:
 
 def passable(failed: Operation) -> bool:
     """Whether the rest of a plan may go on beside an operation that failed."""
-    return failed.resource.kind not in _FILTERING
+    too_many = failed.resource.kind == "ipset" and failed.wanted is None  # it lets nothing pass
+    return too_many or failed.resource.kind not in _FILTERING
 
 
 def beside(failed: Operation, rest: Iterable[Operation]) -> list[Operation]:

@@ -128,7 +128,7 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
 def _reconcile(service: Service) -> None:
     """Make the host match the intent. A NIC or bridge that has gone is no reason to serve nobody."""
     try:
-        service.reconcile(_CALLER)
+        service.mend(_CALLER)
     except ApplyError as err:
         if not err.passed:
             raise

@@ -9,8 +9,9 @@ makes it the one writer; the intent is immutable and may be read from any thread
 """
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from netkit.runtime.containers import Runtime, State
 from netkit.runtime.images import Images
 
 Result = TypeVar("Result")
+log = logging.getLogger(__name__)
 
 
 class Service(Networking):
@@ -167,9 +169,14 @@ class Service(Networking):
             self.runtime.start(container.id)
         self._loop.call_soon_threadsafe(self._supervisor.watch, container.id)
 
-    def ended(self, container_id: str, caller: Caller) -> Container:
-        """A process has ended: give back what it had, and keep how it ended (or forget it: --rm)."""
+    def ended(self, container_id: str, caller: Caller) -> Container | None:
+        """A process has ended: give back what it had, and keep how it ended (or forget it: --rm).
+
+        None where there is nothing to settle: it was settled already, or the process made anew.
+        """
         state = self.runtime.status(container_id)
+        if not self.container(container_id).running or state.status != "exited":
+            return None
         end = containers.Ending(
             exit_code=state.exit_code,
             started=state.started,
@@ -217,8 +224,23 @@ class Service(Networking):
         return self._engine.plan(self.host())
 
     def reconcile(self, caller: Caller, dry_run: bool = False) -> Outcome:
+        """Make the host match the intent, and let the processes go that had to be made anew for it."""
         if dry_run:
             return Outcome(self.plan())
+        for container in tuple(self.intent.containers.values()):
+            if container.running and (settled := self.ended(container.id, caller)):
+                self._loop.call_soon_threadsafe(self._supervisor.settled, settled)
+        try:
+            outcome = self.mend(caller)
+        except NetkitError:
+            self._resume_created(self.intent.containers)
+            raise
+        made = (op for op in outcome.operations if op.resource.kind == "process" and op.wanted is not None)
+        self._resume_created(op.resource.name_of() for op in made)
+        return outcome
+
+    def mend(self, caller: Caller) -> Outcome:
+        """The same for what was made and no more: processes that are made anew wait to be let go."""
         return self._engine.reconcile(self.host(), caller)
 
     def teardown(self, caller: Caller, dry_run: bool = False) -> Outcome:
@@ -249,6 +271,13 @@ class Service(Networking):
 
     def journal(self, limit: int) -> list[Entry]:
         return self._store.journal(limit)
+
+    def _resume_created(self, ids: Iterable[str]) -> None:
+        """Let go and follow those processes that wait for it."""
+        for container in (self.container(each) for each in ids):
+            if container.running and self.runtime.status(container.id).status == "created":
+                log.warning("container %s: its process had to be made anew", container.name)
+                self.resume(container)
 
     def _note_failure(self, container: Container, err: NetkitError, caller: Caller) -> None:
         """A start that failed leaves nothing running, and its reason with the container (--rm: nothing)."""

@@ -13,7 +13,7 @@ import os
 import signal as signals
 import time
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING
 
 from netkit.core.admit import container as containers
@@ -144,37 +144,47 @@ class Supervisor:
     def _readable(self, container_id: str, descriptor: int) -> None:
         self._loop.remove_reader(descriptor)
         os.close(descriptor)
-        self._watched.pop(container_id, None)
-        task = self._loop.create_task(self._exited(container_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._watched.get(container_id) == descriptor:  # else its process was made anew
+            del self._watched[container_id]
+        self._spawn(self._exited(container_id))
 
     async def _exited(self, container_id: str) -> None:
-        """A process has ended: settle it, tell those who wait, and see whether it comes back."""
-        container = self._service.intent.containers.get(container_id)
-        if container is None or not container.running:
+        """A process has ended: settle it, again and again while not even that can be saved (a full disk)."""
+        delay = _FIRST_DELAY_S
+        while (known := self._service.intent.containers.get(container_id)) and known.running:
+            try:
+                settled = await self._service.call(self._service.ended, container_id, SELF)
+            except NotFound:
+                return  # removed by force, which ended it and settled it in one
+            except NetkitError as err:
+                log.error("container %s ended and could not be settled: %s", known.name, err)
+                settled = self._service.intent.containers.get(container_id)
+                if settled is not None and settled.running:
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, _LONGEST_DELAY_S)
+                    continue
+                settled = settled or known  # a reconcile goes on with what it had
+            if settled is not None:
+                self.settled(settled)
             return
-        try:
-            container = await self._service.call(self._service.ended, container_id, SELF)
-        except NotFound:
-            return  # removed by force, which ended it and settled it in one
-        except NetkitError as err:
-            log.error("container %s ended and could not be settled: %s", container.name, err)
-            settled = self._service.intent.containers.get(container_id, container)
-            if settled.running:
-                return  # not even the intent could be saved
-            container = settled  # a reconcile goes on with what it had
-        lasted = time.monotonic() - self._began.get(container_id, 0.0) >= _LASTED_S
+
+    def settled(self, container: Container) -> None:
+        """It is saved how a container ended: those who wait are told, and its policy decides what follows."""
         if container.id not in self._service.intent.containers:
             self.removed(container)
             return
-        for future in self._exits.pop(container_id, ()):
+        for future in self._exits.pop(container.id, ()):
             if not future.done():
                 future.set_result(container.exit_code)
-        if lasted:
-            self._delays.pop(container_id, None)
+        if time.monotonic() - self._began.get(container.id, 0.0) >= _LASTED_S:
+            self._delays.pop(container.id, None)
         if containers.comes_back(container):
-            await self._bring_back(container)
+            self._spawn(self._bring_back(container))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _bring_back(self, container: Container) -> None:
         delay = self._delays.get(container.id, _FIRST_DELAY_S)

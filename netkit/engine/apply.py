@@ -73,6 +73,9 @@ class Engine:
         before = render(old, host, units)
         after = render(new, host, units)
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        if final and not dry_run:
+            # First of all: what has ended has ended, even where nothing can be looked at or taken away now.
+            self.adjust(lambda _: (new, subject))
         stands = {key: each for key, each in relied_on(new, host, units).items() if key not in keys}
         wanted = {**{key: after[key] for key in keys if key in after}, **stands}
         scope = [*(after.get(key) or before[key] for key in keys), *stands.values()]
@@ -81,8 +84,6 @@ class Engine:
         change = _Change(plan.diff(found, wanted), wanted, scope, found)
         if dry_run:
             return Outcome(change.operations, subject)
-        if final:
-            self.adjust(lambda _: (new, subject))
         self._carry_out(change, self.intent, new, caller)
         return Outcome(change.operations, subject)
 

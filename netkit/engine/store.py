@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from netkit.core.admit import repair
 from netkit.engine import records
 from netkit.engine.copies import Copies
 from netkit.engine.records import Changes
@@ -82,6 +83,7 @@ class Store:
         self.sysctls: MutableMapping[str, str] = _Sysctls(self._db, self._copies)
         if self.damaged or self._unused():
             self._rebuild()
+        self._find_lost()
         self._copies.catch_up(self.load())
 
     def close(self) -> None:
@@ -103,6 +105,21 @@ class Store:
             if not self.damaged:
                 log.error("the state file %s was empty: rebuilt from its copies", self.path)
             self.save(Intent(), copies)
+
+    def _find_lost(self) -> None:
+        """Networks that containers are on and that are missing come back from the copies, or are let go."""
+        loaded = self.load()
+        if not (lost := repair.lost_networks(loaded)):
+            return
+        found = self._copies.read().networks
+        intent = loaded
+        for network in (found[each] for each in lost if each in found):
+            log.error("network %s was missing in the state file: taken from its copy", network.name)
+            intent = intent.with_network(network)
+        intent, cut_off = repair.without_lost(intent)
+        for container in cut_off:
+            log.error("a network of container %s is lost: it is detached from it", container.name)
+        self.save(loaded, intent)
 
     def open_entry(self, caller: Caller, operations: Iterable[Operation], time: str) -> int:
         """Write ahead what is about to be done; returns the entry's number."""

@@ -141,6 +141,22 @@ def test_single_losses_are_mended_under_a_running_daemon(lab):
     assert eventually(lambda: ask_from(lab.outside, UPLINK, 8080) == "site")
 
 
+def test_a_process_that_must_be_made_anew_runs_and_is_followed(lab):
+    """Its root has gone: a reconcile replaces it, which is not an end of it."""
+    serve(lab, "site", "-p", "8080:80", "--restart", "on-failure")
+    before = lab.inspect("site")["State"]["Pid"]
+    lab.host.sh(f"umount -l {lab.state}/containers/{lab.inspect('site')['Id']}/rootfs")
+    assert "+ create process" in lab.out("reconcile")
+    state = lab.inspect("site")["State"]
+    assert state["Running"]
+    assert state["Pid"] not in {0, before}
+    assert eventually(lambda: ask_from(lab.outside, UPLINK, 8080) == "site")
+    assert lab.plan() == "nothing to change"
+    os.kill(state["Pid"], signal.SIGKILL)
+    assert eventually(lambda: lab.inspect("site")["RestartCount"] == 1), "its end was not seen"
+    lab.netkit("rm", "-f", "site")
+
+
 def test_an_interface_or_bridge_that_has_gone_stops_no_daemon(lab):
     """A NIC in a bridge was pulled out, an adopted bridge not made again: all the rest is served."""
     lab.host.sh("ip link add nic0 type veth peer name nic1; ip link add brf type bridge")
@@ -242,6 +258,27 @@ def test_a_full_disk_is_told_and_nothing_is_changed(small_lab):
     lab.restart()
     assert lab.plan() == "nothing to change"
     lab.netkit("network", "rm", "n7")
+
+
+def test_what_ends_while_the_disk_is_full_is_settled_when_there_is_room(small_lab):
+    lab = small_lab
+    lab.netkit("run", "-d", "--name", "brief", "-p", "8080:80", "box", "sleep", "1000")
+    lab.netkit("run", "-d", "--name", "back", "--restart", "always", "box", "sleep", "1000")
+    pids = [lab.inspect(name)["State"]["Pid"] for name in ("brief", "back")]
+    ballast = lab.state / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: lab.log().count("ended and could not be settled") >= 2)
+    ballast.unlink()
+    lab.netkit("reconcile")
+    assert not lab.inspect("brief")["State"]["Running"]
+    assert lab.out("wait", "brief") in {"137", "255"}
+    assert eventually(lambda: lab.inspect("back")["State"]["Pid"] not in {0, pids[1]})
+    assert lab.plan() == "nothing to change"
+    lab.netkit("run", "--rm", "-p", "8080:80", "box", "true")
 
 
 def test_two_daemons_do_not_share_a_state_folder_or_a_namespace(lab):

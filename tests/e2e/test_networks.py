@@ -1,11 +1,12 @@
 """Bridges and networks, addresses, several networks per container, isolation."""
 
 import json
+import time
 
 import pytest
 
 from tests.e2e.lab import OUTSIDE, UPLINK
-from tests.e2e.probes import ask, ask_from, idle, serve
+from tests.e2e.probes import ask, ask_from, eventually, idle, serve
 
 
 def test_the_default_bridge_has_a_free_subnet(lab):
@@ -174,9 +175,11 @@ def test_icc_that_is_switched_off_ends_what_passes(fresh_lab):
     """The daemon comes back with --icc=false: what its containers have been saying to each other ends as well."""
     fresh_lab.start()
     fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
-    fresh_lab.netkit("run", "-d", "--name", "ear", "box", "sh", "-c", "nc -l -p 9 >/tmp/heard")
+    fresh_lab.netkit("run", "-d", "--name", "ear", "box", "sh", "-c", "sleep 99 | nc -l -p 9 >/tmp/heard")
     count = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done | nc {} 9"
-    fresh_lab.netkit("run", "-d", "--name", "mouth", "box", "sh", "-c", count.format(fresh_lab.address("ear")))
+    fresh_lab.netkit(
+        "run", "-d", "--name", "mouth", "box", "sh", "-c", count.format(fresh_lab.address("ear"))
+    )
 
     def heard():
         return len(fresh_lab.out("exec", "ear", "cat", "/tmp/heard").split())

@@ -7,6 +7,7 @@ from netkit.core import plan
 from netkit.core.admit import container, endpoint, link
 from netkit.core.render import affected, everything, render
 from netkit.errors import PluginError
+from netkit.model.operation import Operation
 from netkit.model.request import EndpointRequest
 from netkit.model.resource import Bridge, IpSet, Member, Namespace, Route, Veth
 from netkit.model.spec import Intent
@@ -57,6 +58,16 @@ def test_beside_a_failure_goes_on_what_does_not_wait_for_it():
     taking = plan.diff(plan.index([BR0, other, NS, VETH, ROUTE]), {})
     failed = next(op for op in taking if op.key == VETH.key)
     assert [op.key for op in plan.beside(failed, taking)] == [ROUTE.key, other.key]
+
+
+def test_what_filters_stops_a_plan_that_fails_and_a_set_too_many_does_not():
+    opening, extra = (
+        IpSet(name="NETKIT-A", type="hash:ip", owner="host"),
+        Bridge(name="br1", mtu=1, owner="n"),
+    )
+    assert not plan.passable(Operation(None, opening))
+    assert plan.passable(Operation(opening, None))
+    assert plan.passable(Operation(None, extra))
 
 
 def test_what_can_be_changed_in_place_is():

@@ -10,7 +10,7 @@ from netkit.core.render import everything, render
 from netkit.engine.apply import Engine
 from netkit.engine.failpoint import Failpoint
 from netkit.engine.store import Store
-from netkit.errors import ApplyError, Conflict, NotFound, PluginError, SpecError, VerifyError
+from netkit.errors import ApplyError, Conflict, NotFound, PluginError, SpecError, Unsupported, VerifyError
 from netkit.model.request import Caller
 from netkit.model.resource import Bridge, Key
 from netkit.model.spec import Intent
@@ -90,6 +90,22 @@ def test_a_change_mends_what_it_relies_on(kernel, engine):
     assert {setting, hook} <= {operation.key for operation in outcome.operations}
     engine.change(lambda intent: container.stop(intent, "web", ENDED), HOST, CALLER)
     assert {setting, hook} <= kernel.things.keys()
+
+
+def test_what_has_ended_is_saved_even_where_nothing_can_be_looked_at(store, engine, kernel, monkeypatch):
+    """iptables was removed under a running daemon: the container has ended all the same."""
+    engine.change(whole(linked_pair()), HOST, CALLER)
+
+    def blind(scope):
+        raise Unsupported("iptables-save is not installed", hint="apt-get install iptables")
+
+    monkeypatch.setattr(kernel, "observe", blind)
+    with pytest.raises(Unsupported):
+        engine.change(lambda intent: container.stop(intent, "web", ENDED), HOST, CALLER, final=True)
+    assert not store.load().containers[("web" * 64)[:64]].running
+    monkeypatch.undo()
+    engine.reconcile(HOST, CALLER)
+    assert kernel.things == render(engine.intent, HOST, everything(engine.intent))
 
 
 def test_a_dry_run_tells_and_touches_nothing(store, kernel, engine):

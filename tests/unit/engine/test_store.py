@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from netkit.core import plan
+from netkit.core.admit import container
 from netkit.core.render import everything, render
 from netkit.engine.copies import Copies
 from netkit.engine.records import changes
 from netkit.engine.store import Store
-from netkit.errors import ApplyError
+from netkit.errors import ApplyError, NotFound
 from netkit.model.operation import Operation
 from netkit.model.request import Caller
 from netkit.model.resource import Bridge
@@ -185,6 +186,34 @@ def test_a_spec_that_cannot_be_read_is_damage_too(open_store, tmp_path):
     assert store.load() == intent
 
 
+def test_a_network_that_is_lost_comes_back_from_its_copy(open_store, caplog):
+    intent = linked_pair()
+    store = open_store()
+    commit(store, Intent(), intent)
+    store._db.execute("DELETE FROM networks")
+    store.close()
+    store = open_store()
+    assert store.load() == intent
+    assert "network br0 was missing" in caplog.text
+    assert store._copies.read() == intent
+
+
+def test_containers_are_let_go_of_a_network_that_is_lost_for_good(open_store, tmp_path, caplog):
+    """The file is damaged and a copy as well: what remains can be rendered, and so a daemon starts."""
+    store = open_store()
+    commit(store, Intent(), linked_pair())
+    store.close()
+    (tmp_path / "netkit.db").write_bytes(b"garbage" * 1000)
+    (copy,) = (tmp_path / "specs").glob("networks-*.json")
+    copy.write_bytes(b"")
+    found = open_store().load()
+    assert [each.name for each in found.containers.values() if each.running] == ["db", "web"]
+    assert render(found, HOST, everything(found))
+    assert "a network of container web is lost" in caplog.text
+    with pytest.raises(NotFound, match="no longer exists"):
+        container.start(container.stop(found, "web", container.Ending())[0], "web", HOST)
+
+
 def test_a_file_that_another_program_has_locked_is_not_damage(open_store, tmp_path):
     commit(open_store(), Intent(), linked_pair())
     other = sqlite3.connect(tmp_path / "netkit.db", timeout=0)
@@ -253,8 +282,8 @@ def test_copies_that_cannot_be_written_are_no_reason_to_refuse(open_store, tmp_p
 def test_the_plan_after_a_round_trip_is_empty():
     """What the store gives back asks for nothing new: no float, no order, no type has changed."""
     intent = linked_pair()
-    for container in intent.containers.values():
-        text = msgspec.json.encode(container, enc_hook=encode_value)
+    for spec in intent.containers.values():
+        text = msgspec.json.encode(spec, enc_hook=encode_value)
         assert text == msgspec.json.encode(msgspec.json.decode(text), enc_hook=encode_value)
     wanted = render(intent, HOST, everything(intent))
     assert plan.diff(wanted, wanted) == ()
