@@ -30,6 +30,8 @@ COMMENT_MAX = 255  # both xt_comment and ipset, less the closing NUL
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _INTERFACE = re.compile(r"[^\s/:%]+")
+# Whoever owns things: anything else behind the mark's word was written by somebody else.
+_OWNER = re.compile(r"host|(network|container|publish|link|image)/.+", re.DOTALL)
 
 
 def mark(owner: str) -> str:
@@ -38,8 +40,14 @@ def mark(owner: str) -> str:
 
 
 def owner_of(text: str | None) -> str | None:
-    """The owner in a mark, or None where the thing is not ours."""
-    return text[len(MARK) :] if text and text.startswith(MARK) else None
+    """The owner in a mark, or None where the thing is not ours.
+
+    >>> owner_of("netkit: uplink to the rack")
+    """
+    if not text or not text.startswith(MARK):
+        return None
+    owner = text[len(MARK) :]
+    return owner if _OWNER.fullmatch(owner) else None
 
 
 def parse_interface(name: str) -> str:

@@ -55,7 +55,7 @@ def a_set(name="NETKIT-PORTS"):
     return IpSet(owner="host", name=name, type=SETS[name])
 
 
-def member(entry, name="NETKIT-PORTS", owner="endpoint/web/br0"):
+def member(entry, name="NETKIT-PORTS", owner="publish/web/br0"):
     return Member(owner=owner, set=name, entry=entry)
 
 
@@ -75,7 +75,7 @@ def test_all_types_are_made_and_read_back(driver, namespace):
     assert [operation.wanted for operation in done] == ALL
     assert set(driver.observe(None)) == set(ALL)
     assert list(driver.observe(ALL)) == ALL
-    assert 'comment "netkit:endpoint/web/br0"' in ipset(namespace, "save", "NETKIT-LINKS")
+    assert 'comment "netkit:publish/web/br0"' in ipset(namespace, "save", "NETKIT-LINKS")
 
 
 @pytest.mark.parametrize(("name", "entry"), MEMBERS)

@@ -174,6 +174,13 @@ def test_a_port_with_an_alias_of_its_own_is_left_alone(host):
         host.links.create(Port(link="nic0", bridge="br0", owner="network/br0"))
 
 
+def test_a_port_of_others_is_theirs_whatever_word_its_alias_begins_with(host):
+    host.sh("ip link add theirs type bridge; ip link add nic0 type veth peer name nic1")
+    host.sh("ip link set nic0 master theirs; ip link set nic0 alias 'netkit: uplink to the rack'")
+    assert list(host.links.observe(None)) == []
+    assert list(host.links.observe([Port(link="nic0", bridge="theirs", owner="network/br0")])) == []
+
+
 def test_a_port_of_somebody_elses_bridge_is_left_there(host):
     host.links.create(BR0)
     host.sh("ip link add theirs type bridge; ip link add nic0 type veth peer name nic1")

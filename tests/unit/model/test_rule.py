@@ -11,7 +11,9 @@ STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT
 LINKS = st.from_regex(r"[a-z][a-z0-9.-]{0,14}", fullmatch=True)
 NETWORKS = st.tuples(st.integers(0, 255), st.integers(1, 32)).map(lambda pair: f"10.0.{pair[0]}.0/{pair[1]}")
 PORTS = st.tuples(st.integers(0, 65535), st.integers(0, 65535)).map(lambda pair: (min(pair), max(pair)))
-OWNERS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60)
+OWNERS = st.just("host") | st.text(
+    st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60
+).map("link/".__add__)
 SETS = st.builds(
     SetMatch,
     st.from_regex(r"NETKIT-[A-Z]{1,9}", fullmatch=True),
@@ -76,8 +78,11 @@ def test_comments_are_quoted_as_iptables_quotes_them(owner, comment):
     assert Rule(target="DROP", owner=owner).text() == f"-m comment --comment {comment} -j DROP"
 
 
-def test_a_comment_without_our_mark_makes_no_owner():
-    assert parse_rule('-m comment --comment "my own" -j DROP').owner == ""
+@pytest.mark.parametrize(
+    "comment", ["my own", "netkit: uplink to the rack", "netkit:", "netkit:hosts", "netkit:network/"]
+)
+def test_a_comment_without_our_mark_makes_no_owner(comment):
+    assert parse_rule(f'-m comment --comment "{comment}" -j DROP').owner == ""
 
 
 @pytest.mark.parametrize(
