@@ -36,6 +36,8 @@ _SETS = {
     PUBLISHED: "hash:ip,port",
 }
 
+SET_NAMES = frozenset(_SETS)
+
 _FROM_BRIDGE = SetMatch(BRIDGES, "src,src")
 _TO_BRIDGE = SetMatch(BRIDGES, "dst,dst")
 _FROM_INTERNAL = SetMatch(INTERNAL, "src,src")

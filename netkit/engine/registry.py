@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from netkit.core.firewall import SET_NAMES
 from netkit.engine.flows import FlowsFollow
 from netkit.kernel.driver import Driver
 from netkit.kernel.hostnet import HostNetwork
@@ -44,7 +45,7 @@ def build(state_dir: Path, previous: MutableMapping[str, str], variant: Variant)
     """Drivers for the caller's network namespace. Raises Unsupported where something is missing."""
     places, rtnl, netns = Places(state_dir), Rtnl.open(), state_dir / "netns"
     rules = XTables(variant=None if variant == "auto" else variant)
-    sets, veths = IpSets(), VethDriver(rtnl, netns)
+    sets, veths = IpSets(names=SET_NAMES), VethDriver(rtnl, netns)
 
     def close() -> None:
         veths.close()

@@ -1,11 +1,12 @@
 """The hands for ipsets and their members, through netlink.
 
-A member's comment says whose it is; a set has no comment, so that sets are ours by their name and
-belong to the host. Requests are sent many at a time on one socket, made in the network namespace
-that it serves; each is acknowledged by itself. Deciding what goes into which set is not done here.
+A member's comment says whose it is; a set has no comment, so that sets are ours by their whole names
+and belong to the host: which these are is told, for a prefix is free to everybody. Requests are
+sent many at a time on one socket, made in the network namespace that it serves; each is
+acknowledged by itself. Deciding what goes into which set is not done here.
 
-    with IpSets() as driver:
-        list(driver.execute([Operation(None, Member(owner="x", set="NETKIT-A", entry="10.0.0.2"))]))
+    with IpSets(names={"NETKIT-A"}) as driver:
+        list(driver.execute([Operation(None, Member(owner="host", set="NETKIT-A", entry="10.0.0.2"))]))
 """
 
 import errno
@@ -14,14 +15,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 from netkit.errors import ApplyError, Conflict, NetkitError, Unsupported
 from netkit.kernel import ipset_wire as wire
 from netkit.kernel.libc import socket_in
-from netkit.model.names import CHAIN_PREFIX, mark, owner_of
+from netkit.model.names import mark, owner_of
 from netkit.model.operation import Operation
 from netkit.model.resource import IpSet, Member, Resource
 
@@ -43,13 +44,14 @@ _T = TypeVar("_T", bound="Operation | Member")
 class IpSets:
     """Driver for the kinds `ipset` and `member` in the namespace at `namespace` ("" is our own).
 
-    Raises Unsupported where the kernel has no ipset or we may not use it.
+    The sets called `names` are ours. Raises Unsupported where the kernel has no ipset or we may not use it.
     """
 
     kinds = frozenset({"ipset", "member"})
     waits = False
 
-    def __init__(self, namespace: str = "") -> None:
+    def __init__(self, namespace: str = "", names: Collection[str] = ()) -> None:
+        self._names = frozenset(names)
         self._lock = threading.Lock()
         self._sequence = itertools.count(1)
         self._revisions: dict[str, int] = {}
@@ -116,6 +118,8 @@ class IpSets:
     def _settle(self, operation: Operation, error: int) -> None:
         """Accept what is a success after all, wait for what is busy, raise the rest."""
         gone = operation.wanted is None
+        if gone and isinstance(operation.observed, Member) and _cannot_hold(error):
+            return
         for _ in range(BUSY_RETRIES):
             if error != wire.ERR_BUSY:
                 break
@@ -125,17 +129,17 @@ class IpSets:
             raise _failure(operation.describe().lstrip("+~- "), error)
 
     def _everything(self) -> Iterator[Resource]:
-        """Every set with our prefix, and its members that carry our mark."""
+        """Every set of ours, and its members that carry our mark."""
         listing = self._ask(wire.LIST, wire.DUMP, wire.named(flags=wire.LIST_SETNAME))
         names = dict.fromkeys(wire.set_of(answer)[0] for answer in listing)
         for name in names:
-            if name.startswith(CHAIN_PREFIX):
+            if name in self._names:
                 yield from self._one_set(name)
 
     def _one_set(self, name: str) -> Iterator[Resource]:
         answers = self._ask(wire.LIST, wire.DUMP, wire.named(name))
-        for _, type_name in filter(all, map(wire.set_of, answers[:1])):
-            yield IpSet(owner=OWNER, name=name, type=type_name)
+        for answer in answers[:1]:
+            yield IpSet(owner=OWNER, name=name, type=wire.shape_of(answer))
         for answer in answers:
             for entry, comment in wire.members_of(answer):
                 owner = owner_of(comment)
@@ -144,9 +148,9 @@ class IpSets:
 
     def _sets_among(self, wanted: Sequence[IpSet]) -> Iterator[IpSet]:
         for resource in wanted:
-            for answer in self._ask(wire.HEADER, wire.ACK, wire.named(resource.name)):
-                name, type_name = wire.set_of(answer)
-                yield IpSet(owner=resource.owner, name=name, type=type_name)
+            request = wire.named(resource.name, flags=wire.LIST_HEADER)
+            for answer in self._ask(wire.LIST, wire.DUMP, request):
+                yield IpSet(owner=resource.owner, name=resource.name, type=wire.shape_of(answer))
 
     def _members_among(self, wanted: Sequence[Member]) -> Iterator[Member]:
         """Those of `wanted` that are in their sets."""
@@ -160,7 +164,7 @@ class IpSets:
     def _tested(self, batch: Sequence[Member]) -> Iterator[Member]:
         requests = [(wire.TEST, wire.ACK, wire.member(member.set, member.entry)) for member in batch]
         for member, error in zip(batch, self._exchange(requests), strict=True):
-            if error not in {0, wire.ERR_EXIST, errno.ENOENT}:
+            if error not in {0, errno.ENOENT} and not _cannot_hold(error):
                 raise _failure(f"look for {member.describe()}", error)
             if not error:
                 yield member
@@ -222,6 +226,11 @@ class IpSets:
 
 def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _cannot_hold(error: int) -> bool:
+    """Whether a set says of a member that it is none: not there, or none that its type can have."""
+    return error > wire.ERR_PRIVATE and error != wire.ERR_BUSY
 
 
 def _failure(what: str, error: int) -> NetkitError:

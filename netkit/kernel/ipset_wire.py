@@ -26,18 +26,18 @@ PROTOCOL_COMMAND = 1
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300  # NLM_F_*
 ERROR, DONE = 2, 3  # NLMSG_*
-ERR_FIND_TYPE, ERR_BUSY, ERR_EXIST = 4098, 4100, 4103  # IPSET_ERR_*
+ERR_PRIVATE, ERR_FIND_TYPE, ERR_BUSY = 4096, 4098, 4100  # IPSET_ERR_*; its own begin after the first
 
 PROTOCOL = 6  # what every kernel since 2.6.39 takes
 MAX_ELEMENTS = 1 << 20
 WITH_COMMENT = 1 << 4
-LIST_SETNAME = 1 << 1
+LIST_SETNAME, LIST_HEADER = 1 << 1, 1 << 2
 
 _NESTED, _NETWORK_ORDER, _TYPE_MASK = 0x8000, 0x4000, 0x3FFF
 _HEADER = struct.Struct("=IHHIIBBH")
 _ATTRIBUTE = struct.Struct("=HH")
 _PROTOCOL, _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT = range(1, 9)
-_IP, _CIDR, _PORT, _PROTO, _CADT_FLAGS = 1, 3, 4, 7, 8
+_IP, _CIDR, _PORT, _TIMEOUT, _PROTO, _CADT_FLAGS = 1, 3, 4, 6, 7, 8
 _MAXELEM, _IP2, _IFACE, _COMMENT = 19, 20, 23, 26
 _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132, "udplite": 136}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
@@ -136,6 +136,20 @@ def set_of(answer: Answer) -> tuple[str, str]:
     return _string(fields.get(_SETNAME, b"")), _string(fields.get(_TYPENAME, b""))
 
 
+def shape_of(answer: Answer) -> str:
+    """The type in an answer to LIST, and in what the set is not like those that `new_set` makes."""
+    fields = dict(attributes(answer.attributes))
+    data = dict(attributes(fields.get(_DATA, b"")))
+    words = [_string(fields.get(_TYPENAME, b""))]
+    if fields.get(_FAMILY) != bytes([socket.AF_INET]):
+        words.append("of another family")
+    if not _number(data.get(_CADT_FLAGS, bytes(4))) & WITH_COMMENT:
+        words.append("without comments")
+    if _TIMEOUT in data:
+        words.append(f"timeout {_number(data[_TIMEOUT])}")
+    return " ".join(words)
+
+
 def revision_of(answer: Answer) -> int:
     """The newest revision of a set type."""
     return dict(attributes(answer.attributes))[_REVISION][0]
@@ -179,6 +193,10 @@ def _text(kind: int, text: str) -> bytes:
 
 def _u32(kind: int, number: int) -> bytes:
     return _attribute(kind | _NETWORK_ORDER, struct.pack(">I", number))
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
 
 
 def _address(kind: int, dotted: str) -> bytes:

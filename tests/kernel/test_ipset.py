@@ -42,7 +42,7 @@ def namespace(tmp_path):
 
 @pytest.fixture
 def driver(namespace):
-    with IpSets(namespace) as found:
+    with IpSets(namespace, SETS) as found:
         yield found
 
 
@@ -124,8 +124,9 @@ def test_what_others_put_there_is_neither_told_nor_taken(driver, namespace):
     create(driver, a_set(), member("10.0.0.2,tcp:80"))
     ipset(namespace, "add", "NETKIT-PORTS", "10.9.9.9,tcp:9")
     ipset(namespace, "add", "NETKIT-PORTS", "10.9.9.8,tcp:9", "comment", "mine")
-    ipset(namespace, "create", "elsewhere", "hash:ip", "comment")
-    ipset(namespace, "add", "elsewhere", "10.9.9.9", "comment", "netkit:host")
+    for name in ("elsewhere", "NETKIT-MYSET"):
+        ipset(namespace, "create", name, "hash:ip", "comment")
+        ipset(namespace, "add", name, "10.9.9.9", "comment", "netkit:host")
     assert set(driver.observe(None)) == {a_set(), member("10.0.0.2,tcp:80")}
     delete(driver, member("10.0.0.2,tcp:80"))
     assert "10.9.9.9,tcp:9" in ipset(namespace, "list", "NETKIT-PORTS")
@@ -156,6 +157,30 @@ def test_a_set_of_another_type_is_a_conflict(driver):
         create(driver, IpSet(owner="host", name="NETKIT-HOSTS", type="hash:net"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "hash:ip,port",
+        "hash:ip,port comment timeout 5",
+        "hash:ip,port comment family inet6",
+        "hash:ip comment",
+        "hash:ip,port,ip comment",
+        "hash:net,iface comment",
+        "bitmap:port range 1-9 comment",
+        "list:set",
+    ],
+)
+def test_a_set_of_another_shape_is_seen_and_replaced(driver, namespace, words):
+    ours, inside = a_set(), member("10.0.0.2,tcp:80")
+    ipset(namespace, "create", ours.name, *words.split())
+    (seen,) = driver.observe(None)
+    assert list(driver.observe([ours, inside])) == [seen]
+    assert seen.type != ours.type
+    delete(driver, inside, seen)
+    create(driver, ours, inside)
+    assert list(driver.observe([ours, inside])) == [ours, inside]
+
+
 def test_a_set_in_use_is_a_conflict(driver, namespace):
     create(driver, a_set("NETKIT-HOSTS"))
     rule = ["FORWARD", "-m", "set", "--match-set", "NETKIT-HOSTS", "src", "-j", "DROP"]
@@ -175,7 +200,7 @@ def test_a_type_that_the_kernel_lacks(driver):
 
 def test_without_a_namespace_it_is_that_of_the_thread(namespace):
     def work():
-        with IpSets() as driver:
+        with IpSets(names=SETS) as driver:
             create(driver, *ALL)
             return list(driver.observe(None))
 
@@ -196,7 +221,7 @@ def test_a_thousand_members_in_one_call(driver):
 
 
 def test_the_socket_is_closed(namespace):
-    with IpSets(namespace) as driver:
+    with IpSets(namespace, SETS) as driver:
         create(driver, a_set())
     with pytest.raises(OSError, match="Bad file descriptor"):
         create(driver, a_set())

@@ -19,7 +19,7 @@ from netaddr import IPNetwork
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.packet import Raw
 
-from netkit.core import plan
+from netkit.core import firewall, plan
 from netkit.core import walk as walking
 from netkit.core.render import everything, render
 from netkit.core.walk import Packet
@@ -150,7 +150,7 @@ def play(seed, cases, variant, outside, folder, break_rule):
         for key, each in render(intent, host, everything(intent)).items()
         if key.kind not in _NO_PROCESS
     }
-    rtnl, sets, rules = Rtnl.open(), IpSets(), XTables(variant=variant)
+    rtnl, sets, rules = Rtnl.open(), IpSets(names=firewall.SET_NAMES), XTables(variant=variant)
     veths = VethDriver(rtnl, netns)
     memory = {}
     drivers = (
