@@ -8,13 +8,15 @@ let containers talk past `icc=false`.
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import msgspec
 
 from netkit.kernel import libc, linkinfo
 from netkit.kernel.driver import OneByOne
 from netkit.kernel.links import set_link
-from netkit.kernel.rtnl import Rtnl
+from netkit.kernel.rtnl import Rtnl, in_each
 from netkit.model.resource import Namespace, Resource
 
 _NO_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
@@ -30,9 +32,10 @@ class NamespaceDriver(OneByOne):
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         if scope is not None:
-            return [each for each in scope if _held(Path(each.name_of()))]
-        # A file on which nothing is mounted is a remainder of ours: it is there to be removed.
-        return [Namespace(path=str(path), owner="") for path in sorted(self._folder.iterdir())]
+            asked = [each for each in scope if isinstance(each, Namespace)]
+            return [found for found in _seen(asked) if found.held]
+        # A file on which no namespace is mounted is a remainder of ours: there to be removed or replaced.
+        return _seen([Namespace(path=str(path), owner="") for path in sorted(self._folder.iterdir())])
 
     def create(self, wanted: Resource) -> None:
         path = wanted.name_of()
@@ -42,6 +45,9 @@ class NamespaceDriver(OneByOne):
             loopback = linkinfo.find(inside, "lo")
             if loopback is not None:
                 inside.do(set_link(loopback.index, up=True))
+
+    def modify(self, observed: Resource, wanted: Resource) -> None:
+        self.create(wanted)
 
     def delete(self, observed: Resource) -> None:
         path = Path(observed.name_of())
@@ -54,6 +60,18 @@ def _prepare() -> None:
     """Runs inside the new namespace before anything else does."""
     if _NO_IPV6.exists():
         _NO_IPV6.write_text("1")
+
+
+def _seen(spaces: Sequence[Namespace]) -> Iterator[Namespace]:
+    """Each of them as it is."""
+    up = in_each([space.path for space in spaces], _loopback_is_up)
+    for space in spaces:
+        yield msgspec.structs.replace(space, held=space.path in up, up=up.get(space.path, False))
+
+
+def _loopback_is_up(inside: Rtnl) -> bool:
+    loopback = linkinfo.find(inside, "lo")
+    return loopback is not None and loopback.up
 
 
 def _held(path: Path) -> bool:

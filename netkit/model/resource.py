@@ -90,10 +90,12 @@ class Sysctl(Resource, frozen=True):
 
 
 class Namespace(Resource, frozen=True):
-    """A network namespace, held by a bind mount on `path`; its loopback is up."""
+    """A network namespace, `held` by a bind mount on `path`; its loopback is `up`."""
 
     path: str
-    changeable = frozenset({"owner"})
+    held: bool = True
+    up: bool = True
+    changeable = frozenset({"up", "owner"})
     unseen = frozenset({"owner"})
 
     def name_of(self) -> str:
@@ -381,23 +383,9 @@ class Process(Resource, frozen=True):
 
 
 AnyResource = (
-    Sysctl
-    | Namespace
-    | Bridge
-    | Adopted
-    | Port
-    | Address
-    | Veth
-    | Route
-    | IpSet
-    | Member
-    | Chain
-    | Hook
-    | Entry
-    | File
-    | Mount
-    | Process
-)
+    Sysctl | Namespace | Bridge | Adopted | Port | Address | Veth | Route
+    | IpSet | Member | Chain | Hook | Entry | File | Mount | Process
+)  # fmt: skip
 
 
 def _needs_of(table: str, rules: tuple[Rule, ...]) -> tuple[Key, ...]:

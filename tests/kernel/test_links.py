@@ -319,8 +319,23 @@ def test_a_remainder_of_a_namespace_is_made_whole_or_removed(host):
     path.touch()
     space = Namespace(path=str(path), owner="")
     assert list(host.spaces.observe([space])) == []
-    assert list(host.spaces.observe(None)) == [space]
+    (seen,) = host.spaces.observe(None)
+    assert (seen.path, seen.held) == (space.path, False)
     host.spaces.create(space)
+    assert list(host.spaces.observe([space])) == list(host.spaces.observe(None)) == [space]
+    libc.umount(space.path)
+    assert list(host.spaces.observe(None)) == [seen]
+    host.spaces.delete(seen)
+    assert list(host.spaces.observe(None)) == []
+
+
+def test_a_loopback_that_is_down_is_seen_and_put_up_again(host):
+    space = host.space("c2")
+    host.sh(f"nsenter --net={space.path} ip link set lo down")
+    (seen,) = host.spaces.observe([space])
+    assert list(host.spaces.observe(None)) == [seen]
+    assert (seen.held, seen.up) == (True, False)
+    host.spaces.modify(seen, space)
     assert list(host.spaces.observe([space])) == [space]
 
 
