@@ -172,7 +172,8 @@ class Client:
         )
         log = Path(state) / "daemon.log"
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
-        with log.open("ab") as output:
+        # Its daemon writes there in whose words changes were asked for, with what they say of passwords.
+        with open(log, "ab", opener=_private) as output:
             argv = [sys.executable, "-m", "netkit.cli.main", "daemon", "-H", self.host, "--state-dir", state]
             daemon = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -193,6 +194,13 @@ class Client:
                 said = log.read_text(errors="replace").strip().splitlines()[-2:]
                 raise Unreachable("the daemon did not start: " + " ".join(said), hint=f"see {log}")
         raise Unreachable(f"the daemon did not answer within {_STARTS_WITHIN_S:g} s", hint=f"see {log}")
+
+
+def _private(name: str, flags: int) -> int:
+    """A file that only its owner may read, be it new or old."""
+    descriptor = os.open(name, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _target(path: str, query: Mapping[str, Any] | None) -> str:

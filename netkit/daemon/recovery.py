@@ -40,6 +40,7 @@ from netkit.model.spec import (
     parse_subnet,
 )
 from netkit.runtime.images import Images
+from netkit.runtime.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,7 @@ def check(options: Options) -> None:
 async def take_over(options: Options, events: Events) -> Service:
     """Open the state folder and make the host match it. Raises NetkitError."""
     state_dir = Path(options.state_dir)
-    for folder in ("netns", "containers", "images"):
-        (state_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o711)
+    Places(state_dir).shut()
     store = Store(state_dir)
     if store.damaged:
         log.error("the state file was damaged: kept as %s, rebuilt from its copies", store.damaged)

@@ -271,7 +271,18 @@ def _roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
+def _private(path: Path) -> None:
+    """Nobody else reads it: specs hold variables, the journal command lines. Its log takes its mode."""
+    try:
+        path.touch(mode=0o600)
+        for part in path.parent.glob(f"{path.name}*"):
+            part.chmod(0o600)
+    except OSError as err:
+        raise sqlite3.OperationalError(f"{err.filename}: {err.strerror}") from err
+
+
 def _open(path: Path) -> sqlite3.Connection:
+    _private(path)
     # One thread at a time uses it; which one that is may change between opening and closing.
     db = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
     try:

@@ -22,6 +22,7 @@ import msgspec
 from netkit.runtime import attach, detect, monitor, users
 from netkit.runtime.attach import Session
 from netkit.runtime.folder import Folder
+from netkit.runtime.places import write_private
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ def _begin(box: Folder, place: Path, command: Command, session: Session) -> tupl
     config = json.loads(box.read("config.json"))
     place.mkdir(parents=True)
     spec = process(config["process"], command, box.path / "rootfs")
-    (place / "process.json").write_text(json.dumps(spec))
+    write_private(place / "process.json", json.dumps(spec).encode())
     with monitor.launched(detect.tools(), _launch(box, place, command), attached=command.attached) as pipes:
         if not command.attached:
             session.give_up()

@@ -32,6 +32,7 @@ from netkit.model.names import nearest
 from netkit.runtime import changes as instructions
 from netkit.runtime import folder
 from netkit.runtime.changes import Settings
+from netkit.runtime.places import private_folder
 from netkit.runtime.unpack import unpack
 
 HOST = "host:latest"
@@ -74,7 +75,7 @@ class Images:
 
     def __init__(self, place: str | Path) -> None:
         self._place = Path(place)
-        self._place.mkdir(parents=True, exist_ok=True)
+        private_folder(self._place)
         self._lock = threading.Lock()
         for left in self._place.glob(f"{_DRAFT}*"):
             shutil.rmtree(left, ignore_errors=True)

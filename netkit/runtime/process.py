@@ -23,7 +23,7 @@ from netkit.kernel.driver import OneByOne
 from netkit.model.resource import Process, Resource
 from netkit.runtime import cgroup, detect, monitor
 from netkit.runtime.folder import ENDED, LOG, MADE, WANTED, Folder, await_end, kill, monitor_of
-from netkit.runtime.places import Places
+from netkit.runtime.places import Places, private_folder, write_private
 
 _END_S = 10.0
 
@@ -90,11 +90,12 @@ def _observed(folder: Folder) -> Process:
 
 def _prepare(folder: Folder, wanted: Process) -> None:
     """Write the config; nothing of an earlier run may be taken for this one's."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.runtime_root.mkdir(parents=True, exist_ok=True)
+    private_folder(folder.path)
+    private_folder(folder.runtime_root)
     folder.clear(*ENDED)
-    (folder.path / WANTED).write_bytes(msgspec.json.encode(wanted))
-    (folder.path / "config.json").write_text(possible(wanted.config, detect.capabilities()))
+    write_private(folder.path / WANTED, msgspec.json.encode(wanted))
+    config = possible(wanted.config, detect.capabilities())
+    write_private(folder.path / "config.json", config.encode())
 
 
 def possible(config: str, capabilities: frozenset[str]) -> str:

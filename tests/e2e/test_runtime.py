@@ -148,6 +148,23 @@ def test_the_hosts_root_is_written_to_without_the_host(lab):
     assert Path("/etc/apt").exists()
 
 
+def test_other_users_of_the_host_have_no_entry_and_those_in_a_container_all_they_need(rest):
+    """A container's set-uid programs are root's on the host too, for whoever can reach them there."""
+    rest.folder.chmod(0o711)
+    box = rest.state / "containers" / rest.inspect("rest")["Id"]
+    within = (box / "rootfs/bin/busybox", next(rest.state.glob("images/*/rootfs")) / "bin/busybox")
+    secret = (rest.state / "netkit.db", box / "config.json", box / "wanted.json")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    for path in (*within, *secret):
+        assert path.exists()
+        assert subprocess.run([*nobody, "cat", path], capture_output=True).returncode != 0, path
+    assert {path.stat().st_mode & 0o077 for path in secret} == {0}
+    script = "id -u && cat /etc/hosts /etc/resolv.conf /etc/hostname >/dev/null && ls /tmp"
+    for image in ("box", "host"):
+        assert rest.out("run", "--rm", "-u", "1234", image, "sh", "-c", script).splitlines()[0] == "1234"
+    assert rest.out("exec", "-u", "1234", "rest", "sh", "-c", script).splitlines()[0] == "1234"
+
+
 def test_exec_has_its_own_code_streams_user_folder_and_variables(rest):
     script = "cat; echo err >&2; id -u; pwd; echo $WORD; exit 5"
     done = rest.netkit("exec", "-i", "-u", "77", "-w", "/etc", "-e", "WORD=x y", "rest", "sh", "-c", script,

@@ -287,3 +287,14 @@ def test_the_plan_after_a_round_trip_is_empty():
         assert text == msgspec.json.encode(msgspec.json.decode(text), enc_hook=encode_value)
     wanted = render(intent, HOST, everything(intent))
     assert plan.diff(wanted, wanted) == ()
+
+
+def test_nobody_else_reads_the_state_file_old_or_new(tmp_path, open_store):
+    open_store()
+    parts = list(tmp_path.glob("netkit.db*"))
+    assert len(parts) == 3
+    assert {path.stat().st_mode & 0o777 for path in parts} == {0o600}
+    for path in parts:
+        path.chmod(0o644)
+    open_store()
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("netkit.db*")} == {0o600}
