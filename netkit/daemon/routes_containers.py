@@ -47,9 +47,10 @@ async def create(call: Call) -> web.Response:
     request = shapes_create.container(body, image, raw, call.text("name"))
     who = await asyncio.to_thread(users.resolve, image.lowers, request.user or "0")
     request = msgspec.structs.replace(request, uid=who.uid, gid=who.gid, groups=who.groups, home=who.home)
-    if call.dry_run and call.flag("start"):
-        return told(call, await call.run(call.service.plan_run, request, call.caller), empty())
-    outcome = await call.change(call.service.create_container, request)
+    with _missing_beside_the_image():
+        if call.dry_run and call.flag("start"):
+            return told(call, await call.run(call.service.plan_run, request, call.caller), empty())
+        outcome = await call.change(call.service.create_container, request)
     if call.dry_run:
         return told(call, outcome, empty())
     return answer({"Id": outcome.subject.id, "Warnings": []}, 201)
@@ -160,6 +161,16 @@ async def wait(call: Call) -> web.StreamResponse:
     await response.write(body)
     await response.write_eof()
     return response
+
+
+@contextlib.contextmanager
+def _missing_beside_the_image() -> Iterator[None]:
+    """400 for a network or a link's target that is missing: any 404 has Docker's client pull the image."""
+    try:
+        yield
+    except NotFound as err:
+        err.status = SpecError.status
+        raise
 
 
 def _rows(call: Call, everything: bool, sized: bool) -> Iterator[dict[str, Any]]:

@@ -296,6 +296,16 @@ BODIES = [
     ("/containers/create", b"x" * (20 << 20), 413, "too large"),
     ("/containers/create", b'{"a":' * 5000, 400, "malformed JSON"),
     ("/containers/create", b'{"Image": "\xff"}', 400, "malformed JSON"),
+    # A 404 means the image here: Docker's client would go and pull it.
+    ("/containers/create", b'{"Image": "nothere", "Cmd": ["x"]}', 404, "No such image"),
+    *(
+        ("/containers/create", b'{"Image": "box", "Cmd": ["x"], "HostConfig": {%s}}' % part, 400, "no such")
+        for part in (
+            b'"NetworkMode": "nothere"',
+            b'"NetworkMode": "container:nothere"',
+            b'"Links": ["nothere:x"]',
+        )
+    ),
 ]
 
 
