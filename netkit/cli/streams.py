@@ -114,17 +114,13 @@ def carry(
 ) -> bool:
     """Carry bytes both ways until the other side closes. False where the user detached."""
     place = resize or f"/containers/{number}/resize"
-    sources = [sock.fileno()] + ([sys.stdin.fileno()] if stdin else [])
+    ours = _Stdin(sock, sys.stdin.fileno() if stdin else -1)
     pending = b""
     with _raw(terminal and stdin), _resizing(door, place, terminal):
         while True:
-            ready, _, _ = select.select(sources, [], [])
-            if sys.stdin.fileno() in ready and stdin and sys.stdin.fileno() in sources:
-                data = os.read(sys.stdin.fileno(), _CHUNK)
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    sock.sendall(data) if data else sock.shutdown(socket.SHUT_WR)
-                if not data:
-                    sources.remove(sys.stdin.fileno())
+            awaited = [sock] if ours.unsent else []
+            ready, writable, _ = select.select([sock.fileno(), *ours.sources], awaited, [])
+            ours.go_on(readable=any(source in ready for source in ours.sources), writable=bool(writable))
             if sock.fileno() in ready:
                 try:
                     data = sock.recv(_CHUNK)
@@ -136,6 +132,35 @@ def carry(
     sock.close()
     # Who cannot type the detach keys has not left, and an exec is asked for its end by the caller.
     return bool(resize) or not (stdin and sys.stdin.isatty()) or not _still_runs(door, number)
+
+
+class _Stdin:
+    """What we read for the other side; never waits for it, since it may wait for us to take its output."""
+
+    def __init__(self, sock: socket.socket, source: int) -> None:
+        self._sock = sock
+        self._source = source
+        self.unsent = b""
+
+    @property
+    def sources(self) -> list[int]:
+        """What to read from now: nothing at the end, and as long as something is unsent."""
+        return [] if self._source < 0 or self.unsent else [self._source]
+
+    def go_on(self, *, readable: bool, writable: bool) -> None:
+        """Read what is there, send what is taken. Nothing more is read once nobody takes it."""
+        try:
+            if writable:
+                self.unsent = self.unsent[self._sock.send(self.unsent, socket.MSG_DONTWAIT) :]
+            elif readable:
+                self.unsent = os.read(self._source, _CHUNK)
+                if not self.unsent:
+                    self._source = -1
+                    self._sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError):
+            self._source, self.unsent = -1, b""
 
 
 def _still_runs(door: Door, number: str) -> bool:

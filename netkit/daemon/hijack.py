@@ -13,6 +13,7 @@ goes in frames:
 """
 
 import asyncio
+import contextlib
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,7 @@ MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 _FRAME = struct.Struct(">BxxxL")
 _QUEUED_MAX = 1 << 20  # bytes of stdin read ahead of the container
+_PARTING_S = 5.0  # a client that reads to the end leaves at once
 
 
 class Hijacked(web.StreamResponse):
@@ -68,6 +70,20 @@ class Wire:
             raise ConnectionResetError("the client has gone")
         self._transport.write(frame(stream, data) if self._multiplexed else data)
         await self._request.writer.drain()
+
+    async def end(self) -> None:
+        """End our side, then wait a little for the client to end its own.
+
+        What a client has sent and nobody has read is thrown away first: a socket that is closed with
+        such bytes in it resets the connection, and the client may lose the output it has not read.
+        """
+        if self._transport.is_closing():
+            return
+        self._transport.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING_S):
+                while await self._stdin.read():
+                    continue
 
     def response(self) -> Hijacked:
         """What the handler returns when the stream is over; the connection is then closed."""
@@ -186,6 +202,7 @@ class _HalfOpen(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stdin.feed_eof()
         self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -62,6 +62,7 @@ async def _refusal(call: Call, refused: Exec, err: NotRunnable) -> web.StreamRes
     """Docker's way: the reason is output, and the exit code tells that it never ran."""
     wire = await hijack.take(call.request, terminal=refused.body.tty, version=call.version)
     await wire.write(2, f"{err.message}\r\n".encode())
+    await wire.end()
     return wire.response()
 
 
@@ -77,4 +78,5 @@ async def _stream(call: Call, started: Exec) -> web.StreamResponse:
         # The client asks for the exit code as soon as the stream ends.
         await started.ended.wait()
         await session.close()
+    await wire.end()
     return wire.response()

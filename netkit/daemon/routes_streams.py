@@ -30,6 +30,7 @@ async def attach(call: Call) -> web.StreamResponse:
             call.service.tell(container, "detach")
     finally:
         await session.close()
+    await wire.end()
     return wire.response()
 
 

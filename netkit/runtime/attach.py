@@ -50,6 +50,9 @@ class Session:
         while link is not None and link.fileno() >= 0:
             try:
                 packet = await self._loop.sock_recv(link, _RECEIVE_BYTES)
+            except ConnectionResetError:
+                # It closed with stdin unread. The kernel tells that once, before what is still queued for us.
+                continue
             except ConnectionError:
                 return
             if not packet:

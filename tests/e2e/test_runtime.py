@@ -75,6 +75,13 @@ def test_stdin_reaches_the_process_and_ends(lab):
     assert lab.netkit("run", "--rm", "box", "cat", input="unread").stdout == ""
 
 
+def test_input_that_nobody_reads_spoils_nothing(rest):
+    for argv in (("run", "--rm", "-i", "box"), ("exec", "-i", "rest")):
+        done = rest.netkit(*argv, "head", "-n", "1", input="yes\n" * 2_000_000)
+        assert (done.stdout, done.stderr) == ("yes\n", "")
+        assert rest.netkit(*argv, "true", input="yes\n" * 2_000_000).stdout == ""
+
+
 def test_ten_megabytes_arrive_whole_both_ways(lab):
     script = "head -c 10485760 /dev/zero | tr '\\0' x"
     assert lab.netkit("run", "--rm", "box", "sh", "-c", script).stdout == "x" * 10485760

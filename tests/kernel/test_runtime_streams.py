@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import socket
 import time
 
 import pytest
 
 from netkit.errors import Conflict
+from netkit.runtime.attach import Session
 from netkit.runtime.execution import Command
 from netkit.runtime.monitor import NotRunnable
 from tests.kernel.boxes import Boxes
@@ -139,6 +141,32 @@ def test_who_waits_for_a_start_that_never_comes_is_let_go(boxes):
         return await everything(session)
 
     assert play(scene()) == {1: b"", 2: b""}
+
+
+def monitored(tmp_path):
+    """A monitor's socket in a folder, and the session that is connected to it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(tmp_path / "attach"))
+    listener.listen()
+    session = Session()
+    session.connect(tmp_path)
+    monitor, _ = listener.accept()
+    listener.close()
+    return monitor, session
+
+
+def test_output_before_a_reset_is_not_lost(tmp_path):
+    async def scene():
+        monitor, session = monitored(tmp_path)
+        await session.write(b"nobody reads this")
+        monitor.send(b"\x02out")
+        monitor.send(b"\x03err")
+        monitor.close()
+        said = [part async for part in session.output()]
+        await session.close()
+        return said
+
+    assert play(scene()) == [(1, b"out"), (2, b"err")]
 
 
 def test_resizing_what_does_not_run_is_refused(boxes):

@@ -373,6 +373,19 @@ def test_detach_keys_end_an_attach_and_nothing_else(query, keys):
     served(scenario)
 
 
+def test_what_a_client_sends_and_nobody_reads_does_not_reset_its_connection():
+    async def scenario(client):
+        await client.container("web", OpenStdin=True, Tty=True)
+        async with client.connection() as (reader, writer):
+            writer.write(request("POST", "/containers/web/attach?stdin=1&stdout=1", headers=UPGRADE))
+            await head(reader)
+            assert await reader.readexactly(6) == b"hello\n"
+            writer.write(b"\x10\x11" + bytes(3 << 20))
+            assert await reader.read() == b""
+
+    served(scenario)
+
+
 def test_exec_attached_tells_its_exit_code_when_its_stream_ends():
     async def scenario(client):
         await client.container("web")
