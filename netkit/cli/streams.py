@@ -25,7 +25,11 @@ from netkit.errors import Conflict, NetkitError
 from netkit.exchange import Response
 
 _CHUNK = 65536
-_PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# What is about ourselves: our children and pipes, our faults, and our place at the terminal. Nobody
+# can catch the last two.
+_OWN_SIGNALS = frozenset(
+    getattr(signal, f"SIG{name}") for name in "CHLD PIPE URG SEGV BUS FPE ILL TTIN TTOU KILL STOP".split()
+)
 
 
 @verb("attach")
@@ -272,7 +276,8 @@ def _signals(door: Door, number: str, *, proxy: bool) -> Iterator[None]:
         with contextlib.suppress(NetkitError):
             door.client.post(f"/containers/{number}/kill", signal=str(received))
 
-    before = {number_: signal.signal(number_, hand_on) for number_ in _PROXIED}
+    passed = signal.valid_signals() - _OWN_SIGNALS
+    before = {number_: signal.signal(number_, hand_on) for number_ in passed}
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """`netkit run` and `exec` as `docker run` and `docker exec`: codes, streams, surroundings, limits."""
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -239,7 +240,9 @@ def test_the_entrypoint_and_labels_are_taken(lab):
 
 
 def test_signals_go_to_the_process_in_the_foreground(lab):
-    script = "trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.1; done"
+    told = [signal.SIGALRM, signal.SIGWINCH, signal.SIGCONT, signal.SIGHUP, signal.SIGUSR1]
+    traps = "; ".join(f"trap 'echo {number:d}' {number:d}" for number in told[:-1])
+    script = f"{traps}; trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.1; done"
     program = subprocess.Popen(
         lab.host.argv(NETKIT, "run", "--rm", "--name", "front", "box", "sh", "-c", script),
         stdout=subprocess.PIPE,
@@ -248,7 +251,10 @@ def test_signals_go_to_the_process_in_the_foreground(lab):
     )
     try:
         assert program.stdout.readline() == "ready\n"
-        program.send_signal(10)
+        for number in told[:-1]:
+            program.send_signal(number)
+            assert program.stdout.readline() == f"{number:d}\n"
+        program.send_signal(told[-1])
         assert program.stdout.read() == "got\n"
         assert program.wait(timeout=10) == 9
     finally:
