@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from netkit.errors import ApplyError
 from netkit.kernel.driver import OneByOne
 from netkit.model.resource import Process, Resource
 from netkit.runtime import cgroup, detect, monitor
+from netkit.runtime.devices import host_devices
 from netkit.runtime.folder import ENDED, LOG, MADE, WANTED, Folder, await_end, kill, monitor_of
 from netkit.runtime.places import Places, private_folder, write_private
 
 _END_S = 10.0
+_ANY_DEVICE = {"allow": True, "access": "rwm"}
 
 
 class ProcessDriver(OneByOne):
@@ -94,18 +96,26 @@ def _prepare(folder: Folder, wanted: Process) -> None:
     private_folder(folder.runtime_root)
     folder.clear(*ENDED)
     write_private(folder.path / WANTED, msgspec.json.encode(wanted))
-    config = possible(wanted.config, detect.capabilities())
+    config = possible(wanted.config, detect.capabilities(), host_devices)
     write_private(folder.path / "config.json", config.encode())
 
 
-def possible(config: str, capabilities: frozenset[str]) -> str:
-    """The config less the capabilities that we have not got: the runtime would refuse to hand them on."""
+def possible(
+    config: str, capabilities: frozenset[str], devices: Callable[[], Sequence[Mapping[str, Any]]]
+) -> str:
+    """The config as this host can have it.
+
+    It loses the capabilities that we have not got: the runtime would refuse to hand them on. Who
+    may open every device has them all; they are not in the wanted config, since they come and go.
+    """
     asked: dict[str, Any] = json.loads(config)
     sets = asked["process"].get("capabilities", {})
-    if all(capabilities.issuperset(names) for names in sets.values()):
-        return config
-    kept = {kind: [name for name in names if name in capabilities] for kind, names in sets.items()}
-    return json.dumps({**asked, "process": {**asked["process"], "capabilities": kept}})
+    if not all(capabilities.issuperset(names) for names in sets.values()):
+        sets = {kind: [name for name in names if name in capabilities] for kind, names in sets.items()}
+        asked["process"]["capabilities"] = sets
+    if _ANY_DEVICE in asked.get("linux", {}).get("resources", {}).get("devices", ()):
+        asked["linux"]["devices"] = list(devices())
+    return json.dumps(asked)
 
 
 def _launch(folder: Folder, wanted: Process) -> monitor.Launch:

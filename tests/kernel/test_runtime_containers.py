@@ -13,6 +13,7 @@ import pytest
 from netkit.errors import ApplyError, Conflict
 from netkit.model.resource import Process
 from netkit.model.spec import Limits
+from netkit.runtime.devices import host_devices
 from netkit.runtime.folder import await_end
 from netkit.runtime.monitor import NotRunnable
 from tests.kernel.boxes import Boxes
@@ -141,6 +142,15 @@ def test_a_privileged_container_has_what_we_have(boxes):
     ours = [line for line in Path("/proc/self/status").read_text().splitlines() if "CapEff" in line]
     assert int(plain, 16) == 0xA80425FB  # Docker's fourteen
     assert privileged == ours[0].split()[1]
+
+
+def test_a_privileged_container_has_the_hosts_devices(boxes):
+    paths = [device["path"] for device in host_devices()]
+    assert {"/dev/null", "/dev/tty"} < set(paths)
+    assert boxes.run("a", "ls", "-d", *paths, privileged=True)[1].split() == paths
+    own = {"null", "zero", "full", "random", "urandom", "tty"}
+    said = boxes.run("b", "ls", "-d", *paths)[1].splitlines()
+    assert {line for line in said if line in paths} == {f"/dev/{name}" for name in own}
 
 
 def test_a_read_only_root_refuses_writes_and_sysctls_are_set(boxes):

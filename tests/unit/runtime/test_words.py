@@ -55,10 +55,20 @@ def test_capabilities_that_we_have_not_got_are_not_asked_for():
     sets = {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"], "effective": ["CAP_CHOWN"]}
     text = json.dumps({"process": {"capabilities": sets, "cwd": "/"}, "root": {"path": "rootfs"}})
     everything = frozenset({"CAP_CHOWN", "CAP_SYS_RESOURCE"})
-    assert possible(text, everything) == text
-    less = json.loads(possible(text, frozenset({"CAP_CHOWN"})))
+    assert possible(text, everything, list) == text
+    less = json.loads(possible(text, frozenset({"CAP_CHOWN"}), list))
     assert less["process"]["capabilities"] == {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"]}
     assert (less["process"]["cwd"], less["root"]) == ("/", {"path": "rootfs"})
+
+
+def test_who_may_open_every_device_has_them_all():
+    def devices_of(*rules):
+        config = {"process": {}, "linux": {"resources": {"devices": rules}}}
+        text = possible(json.dumps(config), frozenset(), lambda: [{"path": "/dev/net/tun"}])
+        return json.loads(text)["linux"].get("devices", [])
+
+    assert devices_of({"allow": True, "access": "rwm"}) == [{"path": "/dev/net/tun"}]
+    assert devices_of({"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "access": "m"}) == []
 
 
 @pytest.mark.parametrize("name", ["box", "box:latest", "docker.io/library/box", "library/box:latest"])
