@@ -26,7 +26,9 @@ def switch(name: str, default: bool, text: str) -> Callable[[Decorated], Decorat
 @click.option("--bridge", "-b", default="", help="Use an existing bridge; none for no default network.")
 @click.option("--bip", default="", metavar="CIDR", help="Address of the default bridge.")
 @click.option("--fixed-cidr", default="", metavar="CIDR", help="Range that containers get addresses from.")
-@click.option("--default-gateway", default="", metavar="IP", help="Gateway of the default network.")
+@click.option(
+    "--default-gateway", default="", metavar="IP", help="Router of the default network, if not the bridge."
+)
 @switch("icc", True, "Let containers of the default network talk to each other.")
 @switch("iptables", True, "Write firewall rules.")
 @switch("ip-forward", True, "Turn net.ipv4.ip_forward on.")

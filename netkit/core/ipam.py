@@ -84,9 +84,10 @@ def mac_of(address: IPAddress) -> str:
 
 
 def _reserved(network: Network) -> frozenset[int]:
-    """Addresses that are nobody's to take: network, broadcast, gateway, auxiliary ones."""
+    """Addresses that are nobody's to take: network, broadcast, bridge, gateway, auxiliary ones."""
     subnet = network.subnet.cidr
-    fixed = {subnet.first, int(network.gateway), *map(int, network.auxiliary.values())}
+    fixed = {subnet.first, int(network.own), int(network.gateway)}
+    fixed.update(map(int, network.auxiliary.values()))
     if subnet.prefixlen < 31:
         fixed.add(subnet.last)
     return frozenset(fixed)

@@ -95,9 +95,9 @@ def _inherited(variable: str) -> bool:
 
 
 def _extra(intent: Intent, container: Container, item: str) -> tuple[str, str]:
-    """`name:address`, where `host-gateway` stands for the gateway of the first network."""
+    """`name:address`, where `host-gateway` stands for the host's address on the first network."""
     name, _, address = item.partition(":")
     if address == "host-gateway":
         ends = attached(container)
-        address = str(intent.networks[ends[0].network].gateway) if ends else "127.0.0.1"
+        address = str(intent.networks[ends[0].network].own) if ends else "127.0.0.1"
     return address, name

@@ -109,7 +109,7 @@ def _render_network(network: Network, host: Host) -> Iterator[Resource]:
         yield Adopted(name=network.bridge, owner=owner)
     else:
         yield Bridge(name=network.bridge, mtu=network.mtu, owner=owner)
-    cidr = f"{network.gateway}/{network.subnet.prefixlen}"
+    cidr = f"{network.own}/{network.subnet.prefixlen}"
     if not network.adopted or cidr not in _addresses(network, host):
         yield Address(link=network.bridge, cidr=cidr, owner=owner)
     for port in network.ports:
@@ -252,7 +252,7 @@ def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
 
 def _reshaped(old: Intent, new: Intent, changed: set[str]) -> set[str]:
     """The changed networks whose containers look different for it; leases alone are no change."""
-    shape = ("bridge", "mtu", "gateway", "subnet", "icc", "internal", "name")
+    shape = ("bridge", "mtu", "gateway", "address", "subnet", "icc", "internal", "name")
     return {
         key
         for key in changed

@@ -173,7 +173,7 @@ def _default_network(options: Options) -> NetworkRequest:
         adopt=bool(options.bridge),
         subnet=bip,
         ip_range=parse_subnet(options.fixed_cidr, "--fixed-cidr") if options.fixed_cidr else None,
-        gateway=parse_address(gateway, "--default-gateway") if gateway else None,
+        router=parse_address(gateway, "--default-gateway") if gateway else None,
         icc=options.icc,
         masquerade=options.ip_masq,
         mtu=options.mtu,

@@ -27,6 +27,7 @@ BINDING_OPTION = "com.docker.network.bridge.host_binding_ipv4"
 DEFAULT_OPTION = "com.docker.network.bridge.default_bridge"
 MTU_OPTION = "com.docker.network.driver.mtu"
 OPTIONS = (BRIDGE_OPTION, ICC_OPTION, MASQUERADE_OPTION, BINDING_OPTION, DEFAULT_OPTION, MTU_OPTION)
+ROUTER = "DefaultGatewayIPv4"  # the auxiliary address that Docker's default route goes to
 PREDEFINED = {"host": "host", "none": "null"}  # name → driver
 _DRIVERS = ("bridge",)
 _TRUE, _FALSE = ("true", "1", "t", "T", "TRUE", "True"), ("false", "0", "f", "F", "FALSE", "False")
@@ -48,6 +49,7 @@ def request(body: NetworkBody) -> NetworkRequest:
         subnet=parse_subnet(pool.subnet) if pool.subnet else None,
         ip_range=parse_subnet(pool.ip_range, "address range") if pool.ip_range else None,
         gateway=parse_address(pool.gateway, "gateway") if pool.gateway else None,
+        router=auxiliary.pop(ROUTER, None),
         auxiliary=auxiliary,
         internal=body.internal,
         attachable=body.attachable,
@@ -83,11 +85,14 @@ def inspect(network: Network, intent: Intent) -> dict[str, Any]:
 
 def summary(network: Network) -> dict[str, Any]:
     """An item of GET /networks: without its containers, as Docker lists them."""
-    pool: dict[str, Any] = {"Subnet": str(network.subnet.cidr), "Gateway": str(network.gateway)}
+    pool: dict[str, Any] = {"Subnet": str(network.subnet.cidr), "Gateway": str(network.own)}
     if network.ip_range != network.subnet.cidr:
         pool["IPRange"] = str(network.ip_range)
-    if network.auxiliary:
-        pool["AuxiliaryAddresses"] = {name: str(ip) for name, ip in network.auxiliary.items()}
+    auxiliary = dict(network.auxiliary)
+    if network.address:
+        auxiliary[ROUTER] = network.gateway
+    if auxiliary:
+        pool["AuxiliaryAddresses"] = {name: str(ip) for name, ip in auxiliary.items()}
     return {
         **_frame(network.name, network.id, "bridge"),
         "Created": network.created,
@@ -128,7 +133,7 @@ def bridge(network: Network, intent: Intent) -> dict[str, Any]:
     return {
         "Name": network.bridge,
         "Network": network.name,
-        "Address": f"{network.gateway}/{network.subnet.prefixlen}",
+        "Address": f"{network.own}/{network.subnet.prefixlen}",
         "Subnet": str(network.subnet.cidr),
         "IPRange": str(network.ip_range),
         "Mtu": network.mtu,

@@ -20,7 +20,8 @@ class NetworkRequest(Spec, frozen=True):
     """`network create` and `bridge add`. What is None or empty is chosen by netkit.
 
     `bridge` is the name of the link; `adopt` says that it exists and is somebody else's.
-    `subnet` may carry host bits, which then name the gateway (192.168.100.1/24).
+    `subnet` may carry host bits, which then name the gateway (192.168.100.1/24). The gateway is the
+    bridge itself; `router` is somebody else on its LAN, where the containers' default route is to go.
     """
 
     name: str
@@ -30,6 +31,7 @@ class NetworkRequest(Spec, frozen=True):
     subnet: IPNetwork | None = None
     ip_range: IPNetwork | None = None
     gateway: IPAddress | None = None
+    router: IPAddress | None = None
     auxiliary: Mapping[str, IPAddress] = {}
     internal: bool = False
     attachable: bool = True

@@ -27,8 +27,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Network(Spec, frozen=True):
-    """A network on a bridge. `subnet` holds the gateway's address: 10.211.55.1/24.
+    """A network on a bridge. Its containers' default route goes to `gateway`.
 
+    `address` is the bridge's own where that is not the gateway, which is a router beside it then.
     `ip_range` is what containers get addresses from (the fixed-cidr); `auxiliary` names addresses
     that are somebody else's; `adopted` says that the bridge was there before us; `cursor` is the
     address given out last, so that the next one differs.
@@ -41,6 +42,7 @@ class Network(Spec, frozen=True):
     gateway: IPAddress
     ip_range: IPNetwork
     created: str
+    address: IPAddress | None = None
     mtu: int = 1500
     auxiliary: Mapping[str, IPAddress] = {}
     internal: bool = False
@@ -56,6 +58,11 @@ class Network(Spec, frozen=True):
     @property
     def owner(self) -> str:
         return f"network/{self.name}"
+
+    @property
+    def own(self) -> IPAddress:
+        """The host's address on this network."""
+        return self.address or self.gateway
 
     @property
     def default(self) -> bool:

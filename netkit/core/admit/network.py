@@ -33,17 +33,19 @@ def create(
             f"no network driver named {request.driver!r}", hint=names.nearest(request.driver, DRIVERS)
         )
     bridge = _bridge(intent, request, host, new_id)
-    subnet, gateway = _subnet(intent, request, host, bridge)
+    subnet, own = _subnet(intent, request, host, bridge)
+    gateway = _host_address(request, subnet, request.router) if request.router else own
     network = Network(
         id=new_id,
         name=name,
         bridge=bridge,
         subnet=subnet,
         gateway=gateway,
+        address=None if gateway == own else own,
         ip_range=_ip_range(request, subnet),
         created=now,
         mtu=_mtu(request.mtu or host.uplink_mtu),
-        auxiliary=_auxiliary(request, subnet, gateway),
+        auxiliary=_auxiliary(request, subnet, {own, gateway}),
         internal=request.internal,
         icc=_icc(request, host),
         masquerade=request.masquerade is not False,
@@ -69,7 +71,7 @@ def set_default(
     # A bridge whose address somebody took away has one of ours since then: it says nothing new.
     named = request.adopt and host.addresses.get(old.bridge)
     if request.subnet is None and old.bridge == request.bridge and not named:
-        request = msgspec.structs.replace(request, subnet=IPNetwork(f"{old.gateway}/{old.subnet.prefixlen}"))
+        request = msgspec.structs.replace(request, subnet=IPNetwork(f"{old.own}/{old.subnet.prefixlen}"))
     rest = intent.without_network(old.id)
     own = old.subnet.cidr
     host = msgspec.structs.replace(
@@ -176,7 +178,7 @@ def _bridge(intent: Intent, request: NetworkRequest, host: Host, new_id: str) ->
 
 
 def _subnet(intent: Intent, request: NetworkRequest, host: Host, bridge: str) -> tuple[IPNetwork, IPAddress]:
-    """The subnet and the gateway in it; host bits of the request name the gateway."""
+    """The subnet and the bridge's address in it, which host bits of the request name."""
     own = next(iter(host.addresses.get(bridge, ())), None) if request.adopt else None
     taken = [net.subnet.cidr for net in intent.networks.values()]
     asked = request.subnet or own
@@ -208,7 +210,10 @@ def _subnet(intent: Intent, request: NetworkRequest, host: Host, bridge: str) ->
 
 def _gateway(request: NetworkRequest, subnet: IPNetwork, asked: IPNetwork) -> IPAddress:
     named = asked.ip if asked.ip != subnet.ip else None
-    gateway = request.gateway or named or IPAddress(subnet.first + 1)
+    return _host_address(request, subnet, request.gateway or named or IPAddress(subnet.first + 1))
+
+
+def _host_address(request: NetworkRequest, subnet: IPNetwork, gateway: IPAddress) -> IPAddress:
     if gateway not in subnet or int(gateway) in {subnet.first, subnet.last}:
         raise SpecError(
             f"gateway {gateway} is not a host address of subnet {subnet}",
@@ -232,11 +237,11 @@ def _unnamed(request: NetworkRequest) -> str:
     return "" if request.subnet else ", or name the subnet as well (--subnet)"
 
 
-def _auxiliary(request: NetworkRequest, subnet: IPNetwork, gateway: IPAddress) -> dict[str, IPAddress]:
+def _auxiliary(request: NetworkRequest, subnet: IPNetwork, gateways: set[IPAddress]) -> dict[str, IPAddress]:
     for name, address in request.auxiliary.items():
         if address not in subnet:
             raise SpecError(f"auxiliary address {name}={address} is outside {subnet}", hint="mend it")
-        if address == gateway:
+        if address in gateways:
             raise Conflict(f"auxiliary address {name}={address} is the gateway", hint="choose another")
     return dict(request.auxiliary)
 

@@ -4,10 +4,14 @@ import msgspec
 import pytest
 from netaddr import IPAddress, IPNetwork
 
+from netkit.core import ipam
+from netkit.core import link as linking
 from netkit.core.admit import container, endpoint, link, network, ports
+from netkit.core.render import everything, render
 from netkit.errors import Conflict, Forbidden, NotFound, SpecError
 from netkit.model import derived
 from netkit.model.request import EndpointRequest, NetworkRequest
+from netkit.model.resource import Address, Route
 from netkit.model.spec import Intent, parse_publish
 from tests.unit.core.intents import HOST, linked_pair, started, with_container, with_network
 
@@ -253,6 +257,46 @@ def test_an_adopted_default_bridge_keeps_its_subnet_when_its_address_is_no_longe
     moved = msgspec.structs.replace(host, addresses={"br0": (IPNetwork("10.5.0.2/24"),)})
     _, new = network.set_default(intent, request, moved, new_id="m", now="")
     assert str(new.gateway) == "10.5.0.2"
+
+
+def test_a_router_beside_the_bridge_keeps_its_address_and_gets_the_default_route():
+    adopted = NetworkRequest(name="bridge", bridge="br0", adopt=True, router=IPAddress("10.5.0.1"))
+    host = msgspec.structs.replace(
+        HOST, interfaces={"br0": "bridge"}, addresses={"br0": (IPNetwork("10.5.0.3/24"),)}
+    )
+    made = NetworkRequest(
+        name="bridge", bridge="netkit0", subnet=IPNetwork("10.5.0.3/24"), router=IPAddress("10.5.0.1")
+    )
+    free = NetworkRequest(name="bridge", bridge="netkit0", router=IPAddress("172.17.0.9"))
+    for request, own, router in (
+        (adopted, "10.5.0.3", "10.5.0.1"),
+        (made, "10.5.0.3", "10.5.0.1"),
+        (free, "172.17.0.1", "172.17.0.9"),
+    ):
+        intent, net = network.set_default(Intent(), request, host, new_id="n", now="")
+        assert (str(net.own), str(net.gateway)) == (own, router)
+        intent, web = with_container(intent, "web", extra_hosts=("h:host-gateway",))
+        intent = started(intent, "web")
+        there = render(intent, host, everything(intent)).values()
+        ours = [each.cidr for each in there if isinstance(each, Address)]
+        assert ours == ([] if request.adopt else [f"{own}/{net.subnet.prefixlen}"])
+        assert [each.gateway for each in there if isinstance(each, Route)] == [router]
+        assert f"{own}\th" in linking.hosts(intent, intent.containers[web.id])
+        again, _ = container.stop(intent, "web", container.Ending())
+        _, kept = network.set_default(again, request, host, new_id="m", now="")
+        assert (kept.own, kept.gateway) == (net.own, net.gateway)
+        for taken in (own, router):
+            refused(Conflict, "another", ipam.claim, net, IPAddress(taken), ())
+    refused(
+        SpecError,
+        "for example 10.5.0.1",
+        network.set_default,
+        Intent(),
+        msgspec.structs.replace(made, router=IPAddress("10.6.0.1")),
+        HOST,
+        new_id="n",
+        now="",
+    )
 
 
 def test_disconnecting_the_way_of_a_published_port_is_refused():

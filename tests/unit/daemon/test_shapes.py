@@ -348,6 +348,20 @@ def test_a_bridge_body_keeps_the_gateway_in_its_address():
     assert (request.name, request.bridge, str(request.subnet)) == ("br0", "br0", "192.168.100.1/24")
 
 
+def test_a_router_beside_the_bridge_is_asked_for_and_shown_as_docker_does():
+    pool = {"Subnet": "10.9.0.3/24", "AuxiliaryAddresses": {"DefaultGatewayIPv4": "10.9.0.1"}}
+    body = {"Name": "br0", "IPAM": {"Config": [pool]}}
+    request = shapes_network.request(decode(NetworkBody, json.dumps(body).encode()))
+    assert (str(request.router), request.auxiliary) == ("10.9.0.1", {})
+    shown = shapes_network.summary(msgspec.structs.replace(NET, address=IPAddress("10.9.0.3")))
+    assert shown["IPAM"]["Config"][0] == {
+        "Subnet": "10.9.0.0/24",
+        "Gateway": "10.9.0.3",
+        "IPRange": "10.9.0.64/26",
+        "AuxiliaryAddresses": {"DefaultGatewayIPv4": "10.9.0.1"},
+    }
+
+
 def test_a_network_as_docker_shows_it():
     body = shapes_network.inspect(NET, INTENT)
     assert body["IPAM"]["Config"] == [
