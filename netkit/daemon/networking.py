@@ -64,8 +64,12 @@ class Networking(Verbs):
         caller: Caller,
         dry_run: bool = False,
     ) -> Outcome:
+        host = self.host()
         outcome = self._change(
-            lambda intent: endpoint.connect(intent, network_ref, container_ref, wish), caller, dry_run
+            lambda intent: endpoint.connect(intent, network_ref, container_ref, wish, host),
+            caller,
+            dry_run,
+            host,
         )
         return self._told(outcome, "connect", network_ref, dry_run)
 

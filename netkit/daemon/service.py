@@ -103,13 +103,16 @@ class Service(Networking):
     # containers
 
     def create_container(self, request: ContainerRequest, caller: Caller, dry_run: bool = False) -> Outcome:
-        new_id, time = secrets.token_hex(32), now()
+        new_id, time, host = secrets.token_hex(32), now(), self.host()
         name = naming.choose({container.name for container in self.intent.containers.values()})
         return self._change(
-            lambda intent: containers.create(intent, request, new_id=new_id, now=time, random_name=name),
+            lambda intent: containers.create(
+                intent, request, host, new_id=new_id, now=time, random_name=name
+            ),
             caller,
             dry_run,
-            event=("container", "create"),
+            host,
+            ("container", "create"),
         )
 
     def plan_run(self, request: ContainerRequest, caller: Caller) -> Outcome:
@@ -118,7 +121,9 @@ class Service(Networking):
         host = self.host(wanted=ports.needs(request.publish))
 
         def edit(intent: Intent) -> tuple[Intent, Container]:
-            intent, made = containers.create(intent, request, new_id=new_id, now=time, random_name="new")
+            intent, made = containers.create(
+                intent, request, host, new_id=new_id, now=time, random_name="new"
+            )
             return containers.start(intent, made.id, host)
 
         return self._change(edit, caller, True, host)

@@ -41,7 +41,7 @@ def random_intent(dice: random.Random, host: Host) -> Intent:
             endpoints=tuple(EndpointRequest(network=net) for net in wanted), mode=wanted[0],
         )  # fmt: skip
         name = f"c{number}"
-        intent, _ = container.create(intent, asked, new_id=name * 32, now="t", random_name="r")
+        intent, _ = container.create(intent, asked, host, new_id=name * 32, now="t", random_name="r")
         intent, _ = container.start(intent, name, host)
     return intent
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.e2e.lab import OUTSIDE, UPLINK
+from tests.e2e.lab import OUTSIDE, UPLINK, Space
 from tests.e2e.probes import ask, ask_from, eventually, idle, serve
 
 
@@ -139,6 +139,31 @@ def test_an_existing_bridge_that_loses_its_address_gets_it_back_for_good(fresh_l
     assert "192.168.5.1/24" in fresh_lab.host.sh("ip -br address show br0")
     assert ask_from(fresh_lab.outside, UPLINK, 8080) == "web"
     assert fresh_lab.plan() == "nothing to change"
+
+
+def test_the_lans_router_keeps_its_address_and_the_hosts_own_are_leased_to_nobody(fresh_lab):
+    router = Space("router")
+    try:
+        fresh_lab.host.sh(
+            "ip link add br0 type bridge; ip address add 192.168.5.2/24 dev br0; ip link set br0 up;"
+            f" ip link add nic0 master br0 type veth peer name eth0 netns {router.name}; ip link set nic0 up"
+        )
+        router.sh(
+            "ip link set eth0 up; ip address add 192.168.5.1/24 dev eth0; ip address add 203.0.113.1 dev lo"
+        )
+        fresh_lab.start("-b", "br0", "--default-gateway", "192.168.5.1")
+        fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
+        idle(fresh_lab, "first")
+        assert fresh_lab.host.sh("ip -br -4 address show br0").split()[2:] == ["192.168.5.2/24"]
+        assert fresh_lab.address("first") == "192.168.5.3"
+        with router.listening(7000, "far"):
+            assert ask(fresh_lab, "first", "203.0.113.1", 7000) == "far"
+        fresh_lab.host.sh("ip address add 192.168.5.4/24 dev br0")
+        idle(fresh_lab, "second")
+        assert fresh_lab.address("second") == "192.168.5.5"
+        assert fresh_lab.plan() == "nothing to change"
+    finally:
+        router.close()
 
 
 def test_prune_takes_what_nobody_uses(lab):

@@ -1,6 +1,6 @@
 """Admission of containers: creation, start with its leases and ports, stop, removal, names.
 
->>> intent, web = create(intent, request, new_id="4f…", now="…", random_name="calm_otter")
+>>> intent, web = create(intent, request, host, new_id="4f…", now="…", random_name="calm_otter")
 >>> intent, web = start(intent, web.id, host)
 """
 
@@ -37,7 +37,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 def create(
-    intent: Intent, request: ContainerRequest, *, new_id: str, now: str, random_name: str
+    intent: Intent, request: ContainerRequest, host: Host, *, new_id: str, now: str, random_name: str
 ) -> tuple[Intent, Container]:
     """A container as asked for, stopped. Raises SpecError, NotFound, Conflict."""
     name = free_name(intent, request.name or random_name)
@@ -50,7 +50,7 @@ def create(
     copied |= {"exposed": tuple(exposed), "hostname": hostname, "mode": _mode(intent, request)}
     container = Container(**copied)
     for wish in _endpoints(request):
-        container = endpoint.declare(intent, container, wish)
+        container = endpoint.declare(intent, container, wish, host)
     intent = intent.with_container(container)
     wanted_links = [*request.links, *(pair for wish in _endpoints(request) for pair in wish.links)]
     for target, alias in wanted_links:
@@ -68,7 +68,7 @@ def start(intent: Intent, ref: str, host: Host, again: bool = False) -> tuple[In
         return intent, container
     _check_mode(intent, container)
     for end in sorted(container.endpoints.values(), key=lambda end: end.order):
-        intent, container = endpoint.lease(intent, container, end)
+        intent, container = endpoint.lease(intent, container, end, host)
     published = ports.choose(intent, container, host)
     for wanted in container.links:
         link.check_open(intent, container, wanted)

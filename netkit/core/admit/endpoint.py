@@ -1,6 +1,6 @@
 """Admission of endpoints: attaching a container to a network, with its lease while it runs.
 
->>> intent, web = connect(intent, "br0", "web", EndpointRequest(network="br0"))
+>>> intent, web = connect(intent, "br0", "web", EndpointRequest(network="br0"), host)
 """
 
 import msgspec
@@ -11,10 +11,10 @@ from netkit.core.admit import find, link
 from netkit.errors import Conflict, Forbidden, NotFound, SpecError
 from netkit.model import derived, names
 from netkit.model.request import EndpointRequest
-from netkit.model.spec import Container, Endpoint, Intent, Network
+from netkit.model.spec import Container, Endpoint, Host, Intent, Network
 
 
-def declare(intent: Intent, container: Container, wish: EndpointRequest) -> Container:
+def declare(intent: Intent, container: Container, wish: EndpointRequest, host: Host) -> Container:
     """The container with one more endpoint, unleased. Raises NotFound, Conflict, SpecError."""
     network = find.network(intent, wish.network)
     if network.id in container.endpoints:
@@ -23,7 +23,7 @@ def declare(intent: Intent, container: Container, wish: EndpointRequest) -> Cont
             hint="disconnect it first to change its address",
         )
     if wish.ip is not None:
-        ipam.claim(network, wish.ip, taken(intent, network))
+        ipam.claim(network, wish.ip, taken(intent, network, host))
     if wish.mac and (holder := _holder(intent, network, wish.mac)):
         raise Conflict(
             f"MAC address {wish.mac} is in use in network {network.name} by container {holder}",
@@ -44,7 +44,7 @@ def declare(intent: Intent, container: Container, wish: EndpointRequest) -> Cont
     return msgspec.structs.replace(container, endpoints={**container.endpoints, network.id: end})
 
 
-def lease(intent: Intent, container: Container, end: Endpoint) -> tuple[Intent, Container]:
+def lease(intent: Intent, container: Container, end: Endpoint, host: Host) -> tuple[Intent, Container]:
     """Give one endpoint its address. Raises Conflict when the range is used up or it is taken."""
     network = intent.networks.get(end.network)
     if network is None:
@@ -52,7 +52,7 @@ def lease(intent: Intent, container: Container, end: Endpoint) -> tuple[Intent, 
             f"a network of container {container.name} no longer exists",
             hint=f"netkit network disconnect -f {end.network[:12]} {container.name}",
         )
-    used = taken(intent, network, but=container.id)
+    used = taken(intent, network, host, but=container.id)
     address = ipam.claim(network, end.ip, used) if end.ip else ipam.lease(network, used)
     if end.ip is None:
         network = msgspec.structs.replace(network, cursor=int(address))
@@ -62,16 +62,16 @@ def lease(intent: Intent, container: Container, end: Endpoint) -> tuple[Intent, 
 
 
 def connect(
-    intent: Intent, network_ref: str, container_ref: str, wish: EndpointRequest
+    intent: Intent, network_ref: str, container_ref: str, wish: EndpointRequest, host: Host
 ) -> tuple[Intent, Container]:
     """Attach a container, running or not. Raises NotFound, Conflict, SpecError, Forbidden."""
     container = find.container(intent, container_ref)
     _check_connectable(container)
     network = find.network(intent, network_ref)
     wish = msgspec.structs.replace(wish, network=network.id)
-    container = declare(intent, container, wish)
+    container = declare(intent, container, wish, host)
     if container.running:
-        intent, container = lease(intent, container, container.endpoints[network.id])
+        intent, container = lease(intent, container, container.endpoints[network.id], host)
     intent = intent.with_container(container)
     for target, alias in wish.links:
         intent, container = link.add(intent, container.id, target, alias)
@@ -112,9 +112,12 @@ def alias(
     return intent.with_container(container), container
 
 
-def taken(intent: Intent, network: Network, but: str = "") -> set[int]:
-    """The addresses in use or spoken for on a network, as numbers, less those of container `but`."""
-    found: set[int] = set()
+def taken(intent: Intent, network: Network, host: Host, but: str = "") -> set[int]:
+    """The addresses in use or spoken for on a network, as numbers, less those of container `but`.
+
+    What the host has on the bridge is in use as well: whose bridge was there before us may have several.
+    """
+    found = {address.value for address in host.addresses.get(network.bridge, ())}
     network_id = network.id
     # Plainly, without the library's truth of an address: this is asked of all containers at each attachment.
     for container_id, container in intent.containers.items():

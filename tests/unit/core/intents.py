@@ -14,7 +14,13 @@ def with_network(intent: Intent, name: str, subnet: str = "", **fields: object) 
 
 
 def with_container(
-    intent: Intent, name: str, *networks: str, publish: str = "", **fields: object
+    intent: Intent,
+    name: str,
+    *networks: str,
+    publish: str = "",
+    host: Host = HOST,
+    wishes: tuple[EndpointRequest, ...] = (),
+    **fields: object,
 ) -> tuple[Intent, Container]:
     request = ContainerRequest(
         image="box",
@@ -22,12 +28,12 @@ def with_container(
         lowers=("/images/box",),
         name=name,
         command=("sh",),
-        endpoints=tuple(EndpointRequest(network=net) for net in networks),
+        endpoints=(*(EndpointRequest(network=net) for net in networks), *wishes),
         publish=parse_publish(publish) if publish else (),
         **fields,
     )
     new_id = (name * 64)[:64]
-    return container.create(intent, request, new_id=new_id, now="2026-01-01T00:00:00Z", random_name="n")
+    return container.create(intent, request, host, new_id=new_id, now="2026-01-01T00:00:00Z", random_name="n")
 
 
 def started(intent: Intent, *names: str, host: Host = HOST) -> Intent:

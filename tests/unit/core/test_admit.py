@@ -80,10 +80,10 @@ def test_a_mac_address_is_one_containers_alone():
     for name in ("third", "fourth"):
         intent, _ = with_container(intent, name, "br1")
     chosen = EndpointRequest(network="br0", mac="02:00:00:00:00:01")
-    intent, _ = endpoint.connect(intent, "br0", "third", chosen)
+    intent, _ = endpoint.connect(intent, "br0", "third", chosen, HOST)
     derived_one = EndpointRequest(network="br0", mac="02:42:c0:a8:64:02")
     for wish, holder in ((chosen, "third"), (derived_one, "db")):
-        error = refused(Conflict, "another", endpoint.connect, intent, "br0", "fourth", wish)
+        error = refused(Conflict, "another", endpoint.connect, intent, "br0", "fourth", wish, HOST)
         assert f"by container {holder}" in error.message
 
 
@@ -114,11 +114,27 @@ def test_a_chosen_address_stays_reserved_while_its_container_is_stopped():
     intent, _ = with_container(intent, "web", "br0")
     wish = EndpointRequest(network="br1", ip=IPAddress("10.1.0.2"))
     intent, _ = with_network(intent, "br1", "10.1.0.1/24")
-    intent, _ = endpoint.connect(intent, "br1", "web", wish)
+    intent, _ = endpoint.connect(intent, "br1", "web", wish, HOST)
     intent, _ = with_container(intent, "other", "br1")
     intent = started(intent, "other")
     other = next(c for c in intent.containers.values() if c.name == "other")
     assert [str(e.address) for e in other.endpoints.values()] == ["10.1.0.3"]
+
+
+def test_what_the_host_has_on_a_bridge_is_nobody_elses():
+    held = {"br0": (IPNetwork("10.0.0.1/24"), IPNetwork("10.0.0.2/24"), IPNetwork("10.0.0.4/32"))}
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    host = msgspec.structs.replace(HOST, addresses=held)
+    names = ("one", "two")
+    for name in names:
+        intent, _ = with_container(intent, name, "br0")
+    running = started(intent, *names, host=host)
+    ends = [end for each in running.containers.values() for end in each.endpoints.values()]
+    assert [str(end.address) for end in ends] == ["10.0.0.3", "10.0.0.5"]
+    wish = EndpointRequest(network="br0", ip=IPAddress("10.0.0.2"))
+    refused(Conflict, "another", with_container, intent, "three", host=host, mode="br0", wishes=(wish,))
+    intent, _ = with_container(intent, "three", mode="br0", wishes=(wish,))
+    refused(Conflict, "another", container.start, intent, "three", host)
 
 
 @pytest.mark.parametrize(
@@ -310,4 +326,5 @@ def test_disconnecting_the_way_of_a_published_port_is_refused():
         "br0",
         "web",
         EndpointRequest(network="br0"),
+        HOST,
     )

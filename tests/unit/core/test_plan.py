@@ -146,7 +146,7 @@ def test_a_link_opens_exactly_the_exposed_ports_in_the_needed_direction():
 def test_attaching_one_container_touches_nobody_else():
     intent = linked_pair()
     intent, _ = with_network(intent, "br1", "10.9.0.1/24")
-    after, web = endpoint.connect(intent, "br1", "web", EndpointRequest(network="br1"))
+    after, web = endpoint.connect(intent, "br1", "web", EndpointRequest(network="br1"), HOST)
     units = affected(intent, after)
     assert units.containers == {web.id}
     before, now = rendered(intent, units), rendered(after, units)

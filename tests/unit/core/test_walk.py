@@ -143,7 +143,7 @@ def test_the_users_rules_come_first(three):
 def test_a_link_on_a_second_network_is_a_link(three):
     intent, _ = with_network(three, "shut", "10.4.0.1/24", icc=False)
     for name in ("a", "b"):
-        intent, _ = endpoint.connect(intent, "shut", name, EndpointRequest(network="shut"))
+        intent, _ = endpoint.connect(intent, "shut", name, EndpointRequest(network="shut"), FACTS)
     assert not verdict(intent, "a", "10.4.0.3").arrives
     intent, _ = link.add(intent, "a", "b", "b")
     assert verdict(intent, "a", "10.4.0.3").arrives

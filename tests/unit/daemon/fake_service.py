@@ -194,7 +194,7 @@ class FakeService:
         return Outcome((), [net.name for net in doomed])
 
     def connect(self, network_ref, container_ref, wish, caller, dry_run=False):
-        return self._verb(caller, dry_run, endpoint.connect, network_ref, container_ref, wish)
+        return self._verb(caller, dry_run, endpoint.connect, network_ref, container_ref, wish, self.host())
 
     def disconnect(self, network_ref, container_ref, force, caller, dry_run=False):
         return self._verb(caller, dry_run, endpoint.disconnect, network_ref, container_ref)
@@ -216,7 +216,7 @@ class FakeService:
 
     def create_container(self, request, caller, dry_run=False):
         return self._verb(
-            caller, dry_run, containers.create, request, random_name="calm_otter", **self._new()
+            caller, dry_run, containers.create, request, self.host(), random_name="calm_otter", **self._new()
         )
 
     def start(self, ref, caller, dry_run=False):
