@@ -265,8 +265,7 @@ def _bindings(ports: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for text in ports:
         for port in parse_publication(text):
-            ip = "" if port.host_ip == "0.0.0.0" else port.host_ip
-            place = {"HostIp": ip, "HostPort": port.outside if port.host_port else ""}
+            place = {"HostIp": port.host_ip, "HostPort": port.outside if port.host_port else ""}
             found.setdefault(f"{port.port}/{port.protocol}", []).append(place)
     return found
 

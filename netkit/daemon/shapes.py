@@ -148,7 +148,7 @@ def host_config(container: Container, intent: Intent) -> dict[str, Any]:
         "Binds": None,
         **base,
         "NetworkMode": network_mode(container, intent),
-        "PortBindings": _bindings(container.publish),
+        "PortBindings": _bindings(container.publish, unsaid=""),
         "PublishAllPorts": container.publish_all,
         "RestartPolicy": restart,
         "AutoRemove": container.auto_remove,
@@ -233,10 +233,10 @@ def _operation(item: Operation) -> dict[str, str]:
     }
 
 
-def _bindings(published: Iterable[Publish]) -> dict[str, list[dict[str, str]]]:
+def _bindings(published: Iterable[Publish], unsaid: str = "0.0.0.0") -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for port in published:
-        address = str(port.host_ip) if int(port.host_ip) else "0.0.0.0"
+        address = str(port.host_ip) if port.said else unsaid
         binding = {"HostIp": address, "HostPort": port.outside if port.host_port else ""}
         found.setdefault(f"{port.port}/{port.protocol}", []).append(binding)
     return found

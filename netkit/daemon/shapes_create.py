@@ -103,7 +103,8 @@ def publications(bindings: Mapping[str, list[PortBinding] | None]) -> tuple[Publ
                         protocol=protocol,
                         host_port=first,
                         host_last=last if last > first else 0,
-                        host_ip=parse_address(binding.host_ip or "0.0.0.0", "host address"),
+                        host_ip=(at := parse_address(binding.host_ip or "0.0.0.0", "host address")),
+                        everywhere=bool(binding.host_ip) and not int(at),
                     )
                 )
     return tuple(found)

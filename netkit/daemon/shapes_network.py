@@ -43,6 +43,7 @@ def request(body: NetworkBody) -> NetworkRequest:
     auxiliary = {
         name: parse_address(text, "auxiliary address") for name, text in pool.auxiliary_addresses.items()
     }
+    binding = body.options.get(BINDING_OPTION, "")
     return NetworkRequest(
         name=parse_name(body.name, "network"),
         bridge=body.options.get(BRIDGE_OPTION, ""),
@@ -55,6 +56,7 @@ def request(body: NetworkBody) -> NetworkRequest:
         attachable=body.attachable,
         icc=_switch(body.options, ICC_OPTION),
         masquerade=_switch(body.options, MASQUERADE_OPTION),
+        host_binding=parse_address(binding, BINDING_OPTION) if binding else None,
         mtu=_mtu(body.options),
         options=body.options,
         labels=body.labels,

@@ -37,6 +37,7 @@ class NetworkRequest(Spec, frozen=True):
     attachable: bool = True
     icc: bool | None = None
     masquerade: bool | None = None
+    host_binding: IPAddress | None = None
     mtu: int = 0
     options: Mapping[str, str] = {}
     labels: Mapping[str, str] = {}

@@ -32,7 +32,8 @@ class Network(Spec, frozen=True):
     `address` is the bridge's own where that is not the gateway, which is a router beside it then.
     `ip_range` is what containers get addresses from (the fixed-cidr); `auxiliary` names addresses
     that are somebody else's; `adopted` says that the bridge was there before us; `cursor` is the
-    address given out last, so that the next one differs.
+    address given out last, so that the next one differs; `host_binding` is the host address of
+    published ports that name none, where the network has one for them.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Network(Spec, frozen=True):
     internal: bool = False
     icc: bool = True
     masquerade: bool = True
+    host_binding: IPAddress | None = None
     adopted: bool = False
     attachable: bool = True
     ports: tuple[str, ...] = ()
@@ -73,7 +75,8 @@ class Publish(Spec, frozen=True):
     """One published port: `host_ip:host_port` leads to `port` of the container.
 
     `host_port` 0 means: choose one when the container starts, `host_last` above it: the first free
-    one of that range. `host_ip` 0.0.0.0 is every address of the host.
+    one of that range. `host_ip` 0.0.0.0 is every address of the host where `everywhere` says so, else
+    nobody has said which: the network's or the daemon's default, chosen when the container starts.
     """
 
     port: int
@@ -81,6 +84,12 @@ class Publish(Spec, frozen=True):
     host_port: int = 0
     host_ip: IPAddress = IPAddress("0.0.0.0")
     host_last: int = 0
+    everywhere: bool = False
+
+    @property
+    def said(self) -> bool:
+        """Whether a host address was named, every one included."""
+        return self.everywhere or bool(int(self.host_ip))
 
     @property
     def host_ports(self) -> range:
@@ -283,6 +292,7 @@ def parse_publish(text: str) -> tuple[Publish, ...]:
             host_port=each.host_port,
             host_last=each.host_last,
             host_ip=IPAddress(each.host_ip or "0.0.0.0"),
+            everywhere=each.host_ip == "0.0.0.0",
         )
         for each in parse_publication(text)
     )

@@ -64,7 +64,7 @@ def parse_expose(text: str) -> tuple[tuple[int, str], ...]:
 def parse_publication(text: str) -> tuple[Publication, ...]:
     """`[ip:][host]:container[/protocol]` and `container`, with ranges. Raises SpecError.
 
-    A range of host ports for one container port means: the first of them that is free.
+    A range of host ports for one container port means: the first of them that is free; 0 is any.
     """
     rest, protocol = _split_protocol(text)
     *front, inside = rest.split(":")
@@ -73,7 +73,7 @@ def parse_publication(text: str) -> tuple[Publication, ...]:
     first, last = parse_ports(inside, "container port")
     address = parse_ipv4(front[0], "host address") if len(front) == 2 and front[0] else ""
     outside = front[-1] if front else ""
-    if not outside:
+    if outside in {"", "0"}:
         return tuple(Publication(port, protocol, host_ip=address) for port in range(first, last + 1))
     low, high = parse_ports(outside, "host port")
     if first == last and low < high:

@@ -155,6 +155,21 @@ def test_a_port_bound_to_loopback_is_not_reached_from_outside(lab):
     lab.netkit("rm", "-f", "private")
 
 
+def test_a_network_says_where_ports_are_bound_that_name_no_address(lab):
+    option = "com.docker.network.bridge.host_binding_ipv4=127.0.0.1"
+    lab.netkit("network", "create", "--opt", option, "inner")
+    serve(lab, "site", "--network", "inner", "-p", "8091:80", "-p", "0.0.0.0:8092:80", "-p", "0:81")
+    assert lab.out("port", "site", "80").splitlines() == ["127.0.0.1:8091", "0.0.0.0:8092"]
+    assert lab.out("port", "site", "81").startswith("127.0.0.1:")
+    assert ask_from(lab.host, "127.0.0.1", 8091) == "site"
+    assert ask_from(lab.outside, UPLINK, 8091, wait=1) is None
+    assert ask_from(lab.outside, UPLINK, 8092) == "site"
+    lab.netkit("unpublish", "site", "8091", "0.0.0.0:8092:80")
+    assert lab.out("port", "site", "80", check=False) == ""
+    lab.netkit("rm", "-f", "site")
+    lab.netkit("network", "rm", "inner")
+
+
 def test_ports_are_published_and_taken_back_while_it_runs(lab):
     serve(lab, "site")
     pid = lab.inspect("site")["State"]["Pid"]

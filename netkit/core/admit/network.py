@@ -49,6 +49,7 @@ def create(
         internal=request.internal,
         icc=_icc(request, host),
         masquerade=request.masquerade is not False,
+        host_binding=request.host_binding,
         adopted=request.adopt,
         attachable=request.attachable,
         options=request.options,

@@ -79,7 +79,8 @@ def _place(
     """Give each port its host address and port, none of them taken."""
     if not host.iptables:
         raise SpecError("ports cannot be published with --iptables=false", hint="leave -p out")
-    if default_endpoint(intent, container) is None:
+    way_out = default_endpoint(intent, container)
+    if way_out is None:
         raise SpecError(
             f"container {container.name} is on no network that leads outside",
             hint="connect it to one that is not internal",
@@ -91,9 +92,11 @@ def _place(
     }
     for (protocol, address, number), program in host.listeners.items():
         taken.setdefault((protocol, number, int(IPAddress(address))), program)
+    binding = intent.networks[way_out.network].host_binding
+    default = host.default_ip if binding is None else binding
     placed: list[Publish] = []
     for port in wanted:
-        at = port.host_ip if int(port.host_ip) else host.default_ip
+        at = port.host_ip if port.said else default
         if int(at) and not any(at in own for own in host.own):
             raise Conflict(
                 f"this host has no address {at}",
@@ -101,7 +104,10 @@ def _place(
             )
         number = _first_free(taken, port, at) or _free_port(taken, port.protocol, at, host)
         taken[(port.protocol, number, int(at))] = f"container {container.name}"
-        placed.append(msgspec.structs.replace(port, host_ip=at, host_port=number, host_last=0))
+        at_all = not int(at)
+        placed.append(
+            msgspec.structs.replace(port, host_ip=at, host_port=number, host_last=0, everywhere=at_all)
+        )
     return tuple(placed)
 
 
@@ -146,5 +152,5 @@ def _same(asked: Publish, placed: Publish) -> bool:
     return (
         (asked.port, asked.protocol) == (placed.port, placed.protocol)
         and (asked.host_port == 0 or placed.host_port in asked.host_ports)
-        and int(asked.host_ip) in {0, int(placed.host_ip)}
+        and (not asked.said or int(asked.host_ip) == int(placed.host_ip))
     )

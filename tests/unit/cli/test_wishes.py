@@ -103,6 +103,12 @@ def test_ports_become_bindings_and_are_exposed():
         "53/udp": [{"HostIp": "", "HostPort": ""}],
     }
     assert set(made["ExposedPorts"]) == {"80/tcp", "53/udp", "9000/tcp", "9001/tcp"}
+    said = body("-p", "0.0.0.0:8080:80", "-p", "0:81", "-p", "127.0.0.1:0:82", "box")
+    assert said["HostConfig"]["PortBindings"] == {
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}],
+        "81/tcp": [{"HostIp": "", "HostPort": ""}],
+        "82/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}],
+    }
 
 
 def test_limits_and_policies():

@@ -176,6 +176,43 @@ def test_a_port_is_published_only_on_an_address_that_the_host_has():
     refused(Conflict, "one that it has", ports.publish, intent, "web", parse_publish("90:81"), by_default)
 
 
+@pytest.mark.parametrize(
+    ("said", "network", "daemon", "placed"),
+    [
+        ("", "", "0.0.0.0", "0.0.0.0"),
+        ("", "", "127.0.0.1", "127.0.0.1"),
+        ("", "127.0.0.2", "127.0.0.1", "127.0.0.2"),
+        ("", "0.0.0.0", "127.0.0.1", "0.0.0.0"),
+        ("0.0.0.0:", "127.0.0.2", "127.0.0.1", "0.0.0.0"),
+        ("127.0.0.3:", "127.0.0.2", "127.0.0.1", "127.0.0.3"),
+    ],
+)
+def test_the_host_address_of_a_port_is_the_one_said_then_the_networks_then_the_daemons(
+    said, network, daemon, placed
+):
+    host = msgspec.structs.replace(HOST, default_ip=IPAddress(daemon))
+    binding = IPAddress(network) if network else None
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24", host_binding=binding)
+    intent, web = with_container(intent, "web", "br0", publish=f"{said}80:80", publish_all=True)
+    intent = started(intent, "web", host=host)
+    (port,) = intent.containers[web.id].published
+    assert port.describe() == f"{placed}:80->80/tcp"
+    assert port.said
+    for name in (f"{placed}:80:80", "80:80", "80"):
+        _, without = ports.unpublish(intent, "web", [name])
+        assert (without.published, without.publish) == ((), ())
+
+
+def test_of_two_ways_to_a_port_the_one_named_is_taken_back():
+    host = msgspec.structs.replace(HOST, default_ip=IPAddress("127.0.0.1"))
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, web = with_container(intent, "web", "br0", publish="0.0.0.0:80:80")
+    intent, web = ports.publish(started(intent, "web", host=host), "web", parse_publish("81:80"), host)
+    _, web = ports.unpublish(intent, "web", ["0.0.0.0:80:80"])
+    assert [port.describe() for port in web.published] == ["127.0.0.1:81->80/tcp"]
+    assert [port.outside for port in web.publish] == ["81"]
+
+
 def test_of_a_range_of_host_ports_the_first_free_one_is_taken():
     intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
     intent, _ = with_container(intent, "one", "br0", publish="8000-8003:80")

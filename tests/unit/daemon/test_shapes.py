@@ -94,6 +94,7 @@ def test_host_config_becomes_values():
         "PortBindings": {
             "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostPort": ""}],
             "53/udp": None,
+            "54/udp": [{"HostIp": "0.0.0.0", "HostPort": "0"}],
         },
         "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
         "Links": ["/db:/web/database"],
@@ -107,7 +108,9 @@ def test_host_config_becomes_values():
         "127.0.0.1:8080->80/tcp",
         "0.0.0.0:0->80/tcp",
         "0.0.0.0:0->53/udp",
+        "0.0.0.0:0->54/udp",
     ]
+    assert [port.said for port in request.publish] == [True, False, False, True]
     assert request.restart == Restart(policy="on-failure", attempts=3)
     assert request.links == (("db", "database"),)
     assert (request.limits.memory, request.limits.pids) == (1 << 20, 0)
@@ -311,6 +314,7 @@ def test_networks_from_docker_s_words():
             "com.docker.network.bridge.name": "br7",
             "com.docker.network.bridge.enable_icc": "false",
             "com.docker.network.driver.mtu": "1450",
+            "com.docker.network.bridge.host_binding_ipv4": "127.0.0.1",
         },
         "ConfigFrom": {"Network": ""},
         "Scope": "local",
@@ -320,6 +324,7 @@ def test_networks_from_docker_s_words():
     assert (str(request.subnet), str(request.ip_range)) == ("10.211.55.0/24", "10.211.55.64/26")
     assert (request.bridge, request.icc, request.masquerade, request.mtu) == ("br7", False, None, 1450)
     assert request.auxiliary == {"nas": IPAddress("10.211.55.9")}
+    assert request.host_binding == IPAddress("127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -327,6 +332,7 @@ def test_networks_from_docker_s_words():
     [
         ({"Options": {"com.docker.network.bridge.enable_ic": "1"}}, SpecError, "bridge.enable_icc"),
         ({"Options": {"com.docker.network.driver.mtu": "big"}}, SpecError, "mtu"),
+        ({"Options": {"com.docker.network.bridge.host_binding_ipv4": "x"}}, SpecError, "host_binding_ipv4"),
         ({"Options": {"com.docker.network.bridge.enable_icc": "maybe"}}, SpecError, "true or false"),
         ({"Driver": "null"}, Forbidden, "only one instance"),
         ({"Driver": "overlay"}, NotFound, "no network driver"),
@@ -388,7 +394,7 @@ def test_a_container_as_docker_shows_it():
     assert body["HostConfig"]["NetworkMode"] == "br0"
     assert body["HostConfig"]["ShmSize"] == 67108864
     assert body["HostConfig"]["Links"] == ["/db:/web/database"]
-    assert body["HostConfig"]["PortBindings"] == {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}
+    assert body["HostConfig"]["PortBindings"] == {"80/tcp": [{"HostIp": "", "HostPort": ""}]}
     settings = body["NetworkSettings"]
     assert settings["Ports"] == {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": None}
     assert settings["SandboxKey"] == f"/state/netns/{WEB.id}"
