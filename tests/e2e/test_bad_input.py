@@ -40,6 +40,7 @@ def busy(lab):
     """Networks and containers to clash with: all that the rows name."""
     lab.host.sh(
         "ip link add wan type veth peer name wan1 && ip address add 10.77.0.1/24 dev wan && ip link set wan up"
+        " && ip address add 10.78.0.1/24 dev wan noprefixroute && ip address add 10.79.0.1 dev wan"
     )
     lab.netkit("network", "create", "--subnet", "10.66.0.0/24", "--ip-range", "10.66.0.64/26", "lan")
     lab.netkit("network", "create", "--subnet", "10.67.0.0/29", "tiny")
@@ -67,6 +68,8 @@ NETWORKS = [
     (("bridge", "add", "--adopt", "wan"), SPEC, "not a bridge but", "name a bridge"),
     (("bridge", "add", "--adopt", "nothere"), NOT_FOUND, "does not exist", "bridge add nothere"),
     (("bridge", "add", "b1", "--address", "10.77.0.9/24"), CONFLICT, "route to 10.77.0.0/24", "subnet"),
+    (("bridge", "add", "b1", "--address", "10.78.0.9/25"), CONFLICT, "10.78.0.1/24 of link wan", "subnet"),
+    (("bridge", "add", "b1", "--address", "10.79.0.1/24"), CONFLICT, "in use by link wan", "another address"),
     (("bridge", "add", "b1", "--address", "10.66.0.9/16"), CONFLICT, "of network lan", "subnet"),
     (("bridge", "add", "b1", "--address", "10.9.0.1/24", "--fixed-cidr", "10.8.0.0/26"), SPEC,
      "outside its subnet 10.9.0.0/24", "10.9.0."),
@@ -130,7 +133,7 @@ CONTAINERS = [
     (run("-p", "9999:80"), DAEMON, "taken by busybox", "another host port"),
     (run("-p", "127.0.0.1:9999:80"), DAEMON, "taken by busybox", "another host port"),
     (run("-p", "8001:80", "-p", "8001:81"), DAEMON, "8001/tcp", "another host port"),
-    (run("-p", "0:80"), DAEMON, "'0'", "1 to 65535"),
+    (run("-p", "0-1:80"), DAEMON, "'0-1'", "1 to 65535"),
     (run("-p", "80:70000"), DAEMON, "70000", "65535"),
     (run("-p", "1.2.3:80:80"), DAEMON, "'1.2.3'", "192.168"),
     (run("-p", "1:2:3:4"), DAEMON, "1:2:3:4", "container"),
@@ -158,7 +161,7 @@ CONTAINERS = [
     (("publish", "web", "192.0.2.77:81:81"), CONFLICT, "this host has no address 192.0.2.77", "one that it has"),
     (("publish", "web", "9999:81"), CONFLICT, "taken by busybox", "another host port"),
     (("publish", "web", "8000:81"), CONFLICT, "taken by container web", "another host port"),
-    (("publish", "web", "0:81"), SPEC, "'0'", "65535"),
+    (("publish", "web", "0-1:81"), SPEC, "'0-1'", "65535"),
     (("unpublish", "web", "8080:80"), NOT_FOUND, "8080:80", ""),
     (("run", "boks", "true"), DAEMON, "boks", "'box"),
     (("run", "--memory", "lots", "box", "true"), DAEMON, "'lots'", "64m"),

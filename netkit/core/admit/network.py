@@ -70,14 +70,17 @@ def set_default(
     if old is None:
         return create(intent, request, host, new_id=new_id, now=now)
     # A bridge whose address somebody took away has one of ours since then: it says nothing new.
-    named = request.adopt and host.addresses.get(old.bridge)
+    named = host.addresses.get(old.bridge, ()) if request.adopt else ()
     if request.subnet is None and old.bridge == request.bridge and not named:
         request = msgspec.structs.replace(request, subnet=IPNetwork(f"{old.own}/{old.subnet.prefixlen}"))
     rest = intent.without_network(old.id)
-    own = old.subnet.cidr
+    own, asked = old.subnet.cidr, request.subnet or next(iter(named), None)
+    stays = request.bridge == old.bridge and asked is not None and asked.cidr == own
     host = msgspec.structs.replace(
         host,
-        routes=tuple(route for route in host.routes if route != own),
+        # What others have taken since is no reason to refuse what is there already.
+        routes=() if stays else tuple(route for route in host.routes if route != own),
+        addresses={old.bridge: named} if stays else host.addresses,
         interfaces={k: v for k, v in host.interfaces.items() if k != old.bridge or request.adopt},
     )
     _, new = create(rest, request, host, new_id=old.id, now=old.created)
@@ -182,9 +185,11 @@ def _subnet(intent: Intent, request: NetworkRequest, host: Host, bridge: str) ->
     """The subnet and the bridge's address in it, which host bits of the request name."""
     own = next(iter(host.addresses.get(bridge, ())), None) if request.adopt else None
     taken = [net.subnet.cidr for net in intent.networks.values()]
+    elsewhere = [(link, held) for link in host.addresses if link != bridge for held in host.addresses[link]]
     asked = request.subnet or own
     if asked is None:
-        subnet = ipam.choose_subnet(host.pools or ipam.DEFAULT_POOLS, [*taken, *host.routes])
+        claims = [*taken, *host.routes, *(held for _, held in elsewhere)]
+        subnet = ipam.choose_subnet(host.pools or ipam.DEFAULT_POOLS, claims)
         return subnet, _gateway(request, subnet, subnet)
     subnet = asked.cidr
     if subnet.size < 4:
@@ -206,7 +211,23 @@ def _subnet(intent: Intent, request: NetworkRequest, host: Host, bridge: str) ->
             f"subnet {subnet} overlaps the host's route to {route}",
             hint="choose another subnet, or none to get a free one",
         )
-    return subnet, _gateway(request, subnet, asked)
+    gateway = _gateway(request, subnet, asked)
+    _check_elsewhere(subnet, gateway, elsewhere)
+    return subnet, gateway
+
+
+def _check_elsewhere(
+    subnet: IPNetwork, gateway: IPAddress, elsewhere: Iterable[tuple[str, IPNetwork]]
+) -> None:
+    """Refuse what the host has on other links, also without a route to it (noprefixroute)."""
+    for link, held in elsewhere:
+        if held.ip == gateway:
+            raise Conflict(f"gateway {gateway} is in use by link {link}", hint="choose another address")
+        if held.prefixlen < 32 and ipam.overlapping(subnet, [held]):
+            raise Conflict(
+                f"subnet {subnet} overlaps {held} of link {link}",
+                hint="choose another subnet, or none to get a free one",
+            )
 
 
 def _gateway(request: NetworkRequest, subnet: IPNetwork, asked: IPNetwork) -> IPAddress:

@@ -37,6 +37,34 @@ def test_subnets_do_not_overlap_networks_or_routes():
     refused(Conflict, "another subnet", network.create, intent, request, host, new_id="x", now="")
 
 
+def test_subnets_keep_clear_of_what_the_host_has_on_other_links():
+    held = {
+        "lo": (IPNetwork("127.0.0.1/8"),),
+        "silent": (IPNetwork("172.17.0.1/24"),),  # noprefixroute: no route speaks of it
+        "tunnel": (IPNetwork("172.18.9.9/32"),),
+        "br1": (IPNetwork("10.1.0.1/24"),),
+    }
+    host = msgspec.structs.replace(HOST, addresses=held, interfaces={"br1": "bridge"})
+    free = NetworkRequest(name="br0", bridge="br0")
+    _, net = network.create(Intent(), free, host, new_id="x", now="")
+    assert str(net.subnet) == "172.19.0.0/16"
+    for subnet, message in (
+        ("172.17.0.128/25", "subnet 172.17.0.128/25 overlaps 172.17.0.1/24 of link silent"),
+        ("172.18.9.9/24", "gateway 172.18.9.9 is in use by link tunnel"),
+        ("172.17.0.1/16", "gateway 172.17.0.1 is in use by link silent"),
+    ):
+        request = msgspec.structs.replace(free, subnet=IPNetwork(subnet))
+        error = refused(
+            Conflict, "choose another", network.create, Intent(), request, host, new_id="x", now=""
+        )
+        assert error.message == message
+    for request in (
+        msgspec.structs.replace(free, subnet=IPNetwork("172.18.9.1/24")),
+        NetworkRequest(name="br1", bridge="br1", adopt=True),
+    ):
+        network.create(Intent(), request, host, new_id="x", now="")
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "hint"),
     [
@@ -299,6 +327,17 @@ def test_the_default_network_moves_only_while_nobody_is_on_it():
         network.set_default(intent, request, HOST, new_id="n", now="")
 
 
+def test_a_default_network_stays_where_others_have_come_since():
+    request = NetworkRequest(name="bridge", bridge="netkit0")
+    intent, old = network.set_default(Intent(), request, HOST, new_id="n", now="")
+    late = msgspec.structs.replace(
+        HOST, routes=(IPNetwork("172.17.4.0/24"),), addresses={"vpn": (IPNetwork("172.17.4.1/24"),)}
+    )
+    assert network.set_default(intent, request, late, new_id="m", now="")[1] == old
+    moved = msgspec.structs.replace(request, subnet=IPNetwork("172.17.4.0/24"))
+    refused(Conflict, "another subnet", network.set_default, intent, moved, late, new_id="m", now="")
+
+
 def test_an_adopted_default_bridge_keeps_its_subnet_when_its_address_is_no_longer_somebody_elses():
     request = NetworkRequest(name="bridge", bridge="br0", adopt=True, ip_range=IPNetwork("10.5.0.64/26"))
     given = {"br0": (IPNetwork("10.5.0.1/24"),)}
@@ -314,26 +353,26 @@ def test_an_adopted_default_bridge_keeps_its_subnet_when_its_address_is_no_longe
 
 def test_a_router_beside_the_bridge_keeps_its_address_and_gets_the_default_route():
     adopted = NetworkRequest(name="bridge", bridge="br0", adopt=True, router=IPAddress("10.5.0.1"))
-    host = msgspec.structs.replace(
+    there = msgspec.structs.replace(
         HOST, interfaces={"br0": "bridge"}, addresses={"br0": (IPNetwork("10.5.0.3/24"),)}
     )
     made = NetworkRequest(
         name="bridge", bridge="netkit0", subnet=IPNetwork("10.5.0.3/24"), router=IPAddress("10.5.0.1")
     )
     free = NetworkRequest(name="bridge", bridge="netkit0", router=IPAddress("172.17.0.9"))
-    for request, own, router in (
-        (adopted, "10.5.0.3", "10.5.0.1"),
-        (made, "10.5.0.3", "10.5.0.1"),
-        (free, "172.17.0.1", "172.17.0.9"),
+    for request, host, own, router in (
+        (adopted, there, "10.5.0.3", "10.5.0.1"),
+        (made, HOST, "10.5.0.3", "10.5.0.1"),
+        (free, HOST, "172.17.0.1", "172.17.0.9"),
     ):
         intent, net = network.set_default(Intent(), request, host, new_id="n", now="")
         assert (str(net.own), str(net.gateway)) == (own, router)
         intent, web = with_container(intent, "web", extra_hosts=("h:host-gateway",))
         intent = started(intent, "web")
-        there = render(intent, host, everything(intent)).values()
-        ours = [each.cidr for each in there if isinstance(each, Address)]
+        made_of = render(intent, host, everything(intent)).values()
+        ours = [each.cidr for each in made_of if isinstance(each, Address)]
         assert ours == ([] if request.adopt else [f"{own}/{net.subnet.prefixlen}"])
-        assert [each.gateway for each in there if isinstance(each, Route)] == [router]
+        assert [each.gateway for each in made_of if isinstance(each, Route)] == [router]
         assert f"{own}\th" in linking.hosts(intent, intent.containers[web.id])
         again, _ = container.stop(intent, "web", container.Ending())
         _, kept = network.set_default(again, request, host, new_id="m", now="")
