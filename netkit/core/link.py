@@ -90,6 +90,32 @@ def parents(intent: Intent, target_id: str) -> list[tuple[Container, Link]]:
     ]
 
 
+def leads_to(intent: Intent, start_id: str, end_id: str) -> bool:
+    """Whether a container is linked to another, be it through others; each is to itself."""
+    seen: set[str] = set()
+    ahead = [start_id]
+    while ahead:
+        here = ahead.pop()
+        if here == end_id:
+            return True
+        if here not in seen and here in intent.containers:
+            seen.add(here)
+            ahead += [link.target for link in intent.containers[here].links]
+    return False
+
+
+def targets_first(intent: Intent, containers: Iterable[Container]) -> Iterator[Container]:
+    """Containers in an order in which they can be started: a circle of links may begin anywhere."""
+    left = {container.id: container for container in containers}
+    while left:
+        ready = next(
+            each
+            for each in left.values()
+            if all(leads_to(intent, link.target, each.id) for link in each.links if link.target in left)
+        )
+        yield left.pop(ready.id)
+
+
 def _inherited(variable: str) -> bool:
     return variable.partition("=")[0] not in {"HOME", "PATH", "HOSTNAME", "TERM"}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from netaddr import IPNetwork
 
 from netkit.core import ipam
+from netkit.core import link as linking
 from netkit.core.admit import container as containers
 from netkit.core.admit import network
 from netkit.daemon.events import Events
@@ -185,9 +186,7 @@ def _resume(service: Service, back: list[Container]) -> None:
     for container in tuple(service.intent.containers.values()):
         if container.running:
             service.resume(container)
-    # A link wants its target up first.
-    waiting = sorted(back, key=lambda c: len(c.links))
-    for container in waiting:
+    for container in linking.targets_first(service.intent, back):
         try:
             service.start(container.id, Caller(user="netkit", verb="restart policy"), again=True)
         except NetkitError as err:

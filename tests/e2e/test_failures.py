@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.lab import NETKIT, UPLINK, Lab
-from tests.e2e.probes import ask_from, eventually, serve
+from tests.e2e.probes import ask, ask_from, eventually, serve
 from tests.e2e.test_recovery import SUBNET, difference, idle, lab, snapshot, start
 
 __all__ = ["lab"]  # the fixture
@@ -106,6 +106,31 @@ def test_a_stopped_container_stays_stopped_unless_always(lab):
     assert lab.inspect("always")["State"]["Running"]
     assert not lab.inspect("unless-stopped")["State"]["Running"]
     assert lab.inspect("kept")["State"]["Running"]
+
+
+def test_linked_containers_come_back_however_they_are_linked(lab):
+    """A chain (first to db), and a circle with icc off; all of them go with the daemon."""
+    names = ("first", "second", "third", "one", "two")
+    linked = {"third": ["db:d"], "second": ["third:t"], "first": ["second:s"]}
+    lab.netkit("run", "-d", "--name", "one", "--network", "n7", "--expose", "80", "--restart", "always", "box",
+               "nc", "-ll", "-p", "80", "-e", "echo", "one")  # fmt: skip
+    for name in ("third", "second", "first", "two"):
+        links = [word for link in linked.get(name, ["one:o"]) for word in ("--link", link)]
+        idle(lab, name, "--network", "n7", "--expose", "80", "--restart", "always", *links)
+    lab.netkit("link", "add", "one", "two:t")
+    lab.netkit("stop", "-t", "0", "two", "one")
+    assert "stopped container" in lab.netkit("link", "add", "first", "two:x", check=False).stderr
+    lab.netkit("start", "two", "one")
+    assert ask(lab, "two", "o") == "one"
+    pids = [lab.inspect(name)["State"]["Pid"] for name in names]
+    lab.kill()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    lab.restart()
+    assert [name for name in names if not lab.inspect(name)["State"]["Running"]] == []
+    assert eventually(lambda: ask(lab, "two", "o") == "one")
+    assert lab.plan() == "nothing to change"
+    lab.netkit("rm", "-f", *names)
 
 
 def test_what_a_reboot_takes_is_made_again(lab):

@@ -71,7 +71,9 @@ def start(intent: Intent, ref: str, host: Host, again: bool = False) -> tuple[In
         intent, container = endpoint.lease(intent, container, end, host)
     published = ports.choose(intent, container, host)
     for wanted in container.links:
-        link.check_open(intent, container, wanted)
+        # One of a circle has to be first: what it is linked to opens when that one starts.
+        if not link.waits(intent, container, wanted):
+            link.check_open(intent, container, wanted)
     container = msgspec.structs.replace(
         container,
         running=True,

@@ -50,6 +50,13 @@ def remove(intent: Intent, parent_ref: str, name: str) -> tuple[Intent, Containe
     return intent.with_container(parent), parent
 
 
+def waits(intent: Intent, parent: Container, wanted: Link) -> bool:
+    """Whether a link's target is down and can only start after the parent, to which its own links lead."""
+    target = intent.containers.get(wanted.target)
+    down = target is not None and not target.running
+    return down and linking.leads_to(intent, wanted.target, parent.id)
+
+
 def check_open(intent: Intent, parent: Container, wanted: Link) -> None:
     """A link of a running parent leads to a running target on a common network."""
     target = intent.containers.get(wanted.target)

@@ -7,7 +7,7 @@ from netaddr import IPAddress, IPNetwork
 from netkit.core import ipam
 from netkit.core import link as linking
 from netkit.core.admit import container, endpoint, link, network, ports
-from netkit.core.render import everything, render
+from netkit.core.render import affected, everything, render
 from netkit.errors import Conflict, Forbidden, NotFound, SpecError
 from netkit.model import derived
 from netkit.model.request import EndpointRequest, NetworkRequest
@@ -301,6 +301,47 @@ def test_links_to_what_is_missing_stopped_or_elsewhere():
     intent, _ = with_network(intent, "far", "10.7.0.1/24")
     intent, _ = with_container(intent, "away", "far")
     refused(Conflict, "netkit network connect br0 away", link.add, intent, "web", "away", "x")
+
+
+def with_links(*pairs):
+    """Containers a to f, each exposing a port, on a network with icc off, with links between them."""
+    intent, _ = with_network(Intent(), "br0", "10.0.0.1/24", icc=False)
+    for name in "abcdef":
+        intent, _ = with_container(intent, name, "br0", exposed=((80, "tcp"),))
+    for parent, target in pairs:
+        intent, _ = link.add(intent, parent, target, f"to-{target}")
+    return intent
+
+
+def test_containers_that_are_linked_in_a_circle_start_one_after_the_other():
+    intent = with_links("ab", "bc", "ca", "ad")
+    error = refused(Conflict, "netkit start d", container.start, intent, "a", HOST)
+    assert "stopped container d" in error.message
+    intent = started(intent, "d", "a", "b")
+    old, intent = intent, started(intent, "c")
+    units = affected(old, intent)
+    a, b, c, d = (next(each for each in intent.containers.values() if each.name == name) for name in "abcd")
+    assert units.containers == {b.id, c.id}
+    assert [link_.alias in linking.hosts(intent, b) for link_ in b.links] == [True]
+    members = [
+        each.entry for each in render(intent, HOST, everything(intent)).values() if each.kind == "member"
+    ]
+    at = {each.name: next(iter(each.endpoints.values())).address for each in (a, b, c, d)}
+    for source, target in ("ab", "bc", "ca", "ad"):
+        assert f"{at[source]},tcp:80,{at[target]}" in members
+    refused(Conflict, "netkit start f", link.add, intent, "a", "f", "x")
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [("ab", "bc", "ad"), ("ab", "bc", "ca", "cd", "ea", "fe"), ("fe", "ef", "ed", "dc", "cb", "bc", "ba")],
+)
+def test_containers_come_back_with_what_they_are_linked_to_first(pairs):
+    intent = with_links(*pairs)
+    for some in (list(intent.containers.values()), list(intent.containers.values())[::-1]):
+        order = [each.name for each in linking.targets_first(intent, some)]
+        assert sorted(order) == list("abcdef")
+        started(intent, *order)
 
 
 def test_removing_a_container_takes_the_links_to_it_along():
