@@ -16,7 +16,7 @@ from netkit.errors import SpecError, Unsupported
 from netkit.model.names import nearest, parse_interface
 from netkit.model.request import ContainerRequest, EndpointRequest
 from netkit.model.spec import DEFAULT_NETWORK, Limits, Publish, Restart, parse_address
-from netkit.model.words import parse_expose, parse_link, parse_mac, parse_ports
+from netkit.model.words import parse_expose, parse_extra_host, parse_link, parse_mac, parse_ports
 
 if TYPE_CHECKING:
     from netkit.runtime.images import Image
@@ -54,7 +54,7 @@ def container(body: CreateBody, image: "Image", raw: Mapping[str, Any], name: st
         privileged=host.privileged,
         read_only=host.readonly_rootfs,
         sysctls=host.sysctls,
-        extra_hosts=tuple(_extra_host(item) for item in host.extra_hosts),
+        extra_hosts=tuple(parse_extra_host(item) for item in host.extra_hosts),
         dns=tuple(str(parse_address(item, "DNS server")) for item in host.dns),
         dns_search=tuple(host.dns_search),
         dns_options=tuple(host.dns_options),
@@ -165,14 +165,6 @@ def _restart(host: HostBody) -> Restart:
     if attempts < 0 or (attempts and policy != "on-failure"):
         raise SpecError(f"restart policy {policy!r} takes no retry count {attempts}", hint="use on-failure:N")
     return Restart(policy=policy, attempts=attempts)
-
-
-def _extra_host(item: str) -> str:
-    """`name:address`; Docker's client also writes `name=address`."""
-    name, mark, address = item.partition("=") if "=" in item else item.partition(":")
-    if not name or not mark:
-        raise SpecError(f"invalid extra host {item!r}", hint="write it as NAME:ADDRESS")
-    return f"{name}:{address if address == 'host-gateway' else parse_address(address)}"
 
 
 def _attachments(body: CreateBody) -> tuple[str, tuple[EndpointRequest, ...]]:

@@ -11,6 +11,7 @@ import ipaddress
 from typing import NamedTuple
 
 from netkit.errors import SpecError
+from netkit.model.names import parse_name
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -94,7 +95,24 @@ def parse_link(text: str) -> tuple[str, str]:
     alias = alias.rpartition("/")[2] or name
     if not name or ":" in alias:
         raise SpecError(f"invalid link {text!r}", hint="write NAME:ALIAS, for example db:database")
-    return name, alias
+    return name, parse_name(alias, "alias")
+
+
+def parse_extra_host(text: str) -> str:
+    """`NAME:ADDRESS` (or with `=`) as `NAME:ADDRESS`: IPv4, IPv6 or `host-gateway`. Raises SpecError."""
+    name, mark, address = text.partition("=") if "=" in text else text.partition(":")
+    if not name or not mark:
+        raise SpecError(f"invalid extra host {text!r}", hint="write it as NAME:ADDRESS")
+    parse_name(name, "host")
+    if address == "host-gateway":
+        return f"{name}:{address}"
+    try:
+        found = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError as err:
+        raise SpecError(f"invalid address {address!r}", hint="write it as 192.168.100.7") from err
+    if "%" in address:  # a scope is a link of the host's, and takes any characters
+        raise SpecError(f"address {address!r} has a scope", hint="leave it out")
+    return f"{name}:{found}"
 
 
 def parse_mac(text: str) -> str:
@@ -102,7 +120,7 @@ def parse_mac(text: str) -> str:
     parts = text.lower().replace("-", ":").split(":")
     hexadecimal = set("0123456789abcdef")
     octets = [int(part, 16) for part in parts if len(part) == 2 and hexadecimal.issuperset(part)]
-    if len(parts) != 6 or len(octets) != 6 or octets[0] & 1:
+    if len(parts) != 6 or len(octets) != 6 or octets[0] & 1 or not any(octets):
         raise SpecError(f"invalid MAC address {text!r}", hint="six octets, unicast: 02:42:ac:11:00:02")
     return ":".join(f"{octet:02x}" for octet in octets)
 

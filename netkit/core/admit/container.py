@@ -160,6 +160,7 @@ def _check(request: ContainerRequest) -> None:
     if request.auto_remove and policy != "no":
         raise SpecError("--rm and --restart exclude each other", hint="give one of them")
     _check_words(request)
+    _check_name_service(request)
     if not (request.command or request.entrypoint):
         raise SpecError("no command specified", hint="the image has none: name one after the image")
     if request.mode in _UNNETWORKED or request.mode.startswith("container:"):
@@ -183,6 +184,16 @@ def _check_words(request: ContainerRequest) -> None:
             raise SpecError(f"sysctl {name} is not the container's own", hint=own)
         if name.startswith("net.") and request.mode == "host":
             raise SpecError(f"sysctl {name} would change the host's network", hint="leave it out")
+
+
+def _check_name_service(request: ContainerRequest) -> None:
+    """What becomes a part of a line of hosts or resolv.conf must not end that line."""
+    words = [request.domainname, *request.dns, *request.dns_search]
+    lines = [*words, *request.dns_options]
+    if bad := next((word for word in words if " " in word), None):
+        raise SpecError(f"invalid domain or name server {bad!r}", hint="one word, without blanks")
+    if bad := next((line for line in lines if not line.isprintable()), None):
+        raise SpecError(f"invalid name service word {bad!r}", hint="without line breaks and the like")
 
 
 def _mode(intent: Intent, request: ContainerRequest) -> str:

@@ -3,6 +3,8 @@
 >>> intent, web = connect(intent, "br0", "web", EndpointRequest(network="br0"), host)
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from netkit.core import ipam
@@ -36,7 +38,7 @@ def declare(intent: Intent, container: Container, wish: EndpointRequest, host: H
         ip=wish.ip,
         mac=wish.mac,
         interface=_interface(wish.interface, taken_names),
-        aliases=tuple(dict.fromkeys(wish.aliases)),
+        aliases=_aliases(wish.aliases),
         priority=wish.priority,
         order=1 + max((end.order for end in container.endpoints.values()), default=-1),
         options=wish.options,
@@ -99,14 +101,14 @@ def alias(
     add: tuple[str, ...],
     remove: tuple[str, ...],
 ) -> tuple[Intent, Container]:
-    """Change the aliases of a container on a network. Raises NotFound."""
+    """Change the aliases of a container on a network. Raises NotFound, SpecError."""
     container = find.container(intent, container_ref)
     network_id = _network_id(intent, container, network_ref)
     end = container.endpoints[network_id]
     if missing := [name for name in remove if name not in end.aliases]:
         raise NotFound(f"no alias {missing[0]!r}", hint=names.nearest(missing[0], end.aliases))
     kept = [name for name in end.aliases if name not in remove]
-    changed = msgspec.structs.replace(end, aliases=tuple(dict.fromkeys([*kept, *add])))
+    changed = msgspec.structs.replace(end, aliases=_aliases([*kept, *add]))
     ends = {**container.endpoints, network_id: changed}
     container = msgspec.structs.replace(container, endpoints=ends)
     return intent.with_container(container), container
@@ -128,6 +130,11 @@ def taken(intent: Intent, network: Network, host: Host, but: str = "") -> set[in
         if address is not None:
             found.add(address.value)
     return found
+
+
+def _aliases(wanted: Iterable[str]) -> tuple[str, ...]:
+    """Each once: they are names in DNS and in hosts files. Raises SpecError."""
+    return tuple(dict.fromkeys(names.parse_name(name, "alias") for name in wanted))
 
 
 def _holder(intent: Intent, network: Network, mac: str) -> str:

@@ -8,13 +8,13 @@ import msgspec
 from netkit.core import link as linking
 from netkit.core.admit import find
 from netkit.errors import Conflict, NotFound, SpecError
-from netkit.model.names import nearest
+from netkit.model.names import nearest, parse_name
 from netkit.model.spec import Container, Intent, Link
 
 
 def declare(intent: Intent, parent: Container, target_ref: str, alias: str) -> tuple[Intent, Container]:
     """The parent with one more link. The target exists; whether it runs is asked at start."""
-    target = find.container(intent, target_ref)
+    target, alias = find.container(intent, target_ref), parse_name(alias, "alias")
     if target.id == parent.id:
         raise SpecError(f"container {parent.name} cannot be linked to itself", hint="name another")
     if any(item.alias == alias for item in parent.links):

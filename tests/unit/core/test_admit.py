@@ -344,6 +344,35 @@ def test_containers_come_back_with_what_they_are_linked_to_first(pairs):
         started(intent, *order)
 
 
+FORGED = "x\n6.6.6.6 bank.example #"
+
+
+@pytest.mark.parametrize("name", [FORGED, "a b", "-x", ""])
+def test_aliases_are_names(name):
+    intent = linked_pair()
+    intent, _ = with_network(intent, "br1", "10.1.0.0/24")
+    wish = EndpointRequest(network="br1", aliases=(name,))
+    for function, *args in (
+        (link.add, "db", "web", name),
+        (endpoint.connect, "br1", "web", wish, HOST),
+        (endpoint.alias, "br0", "web", (name,), ()),
+        (with_container, "new", "br0", (("links", (("web", name),)),)),
+    ):
+        fields = dict(args.pop()) if function is with_container else {}
+        error = refused(SpecError, "letter or digit", function, intent, *args, **fields)
+        assert "alias" in error.message
+
+
+@pytest.mark.parametrize("field", ["hostname", "domainname", "dns", "dns_search", "dns_options"])
+def test_what_becomes_a_line_of_a_file_stays_on_it(field):
+    wish = {field: (FORGED,) if field.startswith("dns") else FORGED}
+    refused(SpecError, "", with_container, linked_pair(), "new", "br0", **wish)
+    blank = {"domainname": "a b", "dns_search": ("a b",)}.get(field)
+    if blank:
+        refused(SpecError, "", with_container, linked_pair(), "new", "br0", **{field: blank})
+    with_container(linked_pair(), "new", "br0", dns_search=("a.b", "."), dns_options=("ndots:2 rotate",))
+
+
 def test_removing_a_container_takes_the_links_to_it_along():
     intent, _ = container.stop(linked_pair(), "db", container.Ending())
     intent, _ = container.remove(intent, "db")

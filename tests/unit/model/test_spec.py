@@ -4,7 +4,7 @@ import pytest
 
 from netkit.errors import SpecError
 from netkit.model.spec import parse_address, parse_publish, parse_subnet
-from netkit.model.words import parse_expose, parse_link, parse_mac, parse_ports
+from netkit.model.words import parse_expose, parse_extra_host, parse_link, parse_mac, parse_ports
 
 
 def refused(parse, *words):
@@ -75,9 +75,29 @@ def test_links(text, pair):
     assert parse_link(text) == pair
 
 
-@pytest.mark.parametrize("text", ["", ":", ":x", "/", "a:b:c"])
+@pytest.mark.parametrize(
+    "text", ["", ":", ":x", "/", "a:b:c", "db:a b", "db:-x", "db:x\n6.6.6.6 bank.example #", "db:x\n"]
+)
 def test_what_is_no_link(text):
     refused(parse_link, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("nas:10.0.0.9", "nas:10.0.0.9"), ("nas=10.0.0.9", "nas:10.0.0.9"), ("h.lan:host-gateway", "h.lan:host-gateway"),
+     ("six:fd00::1", "six:fd00::1"), ("six=fd00:0::1", "six:fd00::1"), ("six:[::1]", "six:::1")],
+)  # fmt: skip
+def test_extra_hosts(text, found):
+    assert parse_extra_host(text) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nas", ":10.0.0.9", "nas:", "nas:ten", "a b:10.0.0.9", "-a:10.0.0.9", "a\nb:10.0.0.9", "a:10.0.0.9\n",
+     "a:10.0.0.9 x", "a:fe80::1%x\ny", "a=b=10.0.0.9"],
+)  # fmt: skip
+def test_what_is_no_extra_host(text):
+    refused(parse_extra_host, text)
 
 
 def test_addresses():
@@ -107,5 +127,5 @@ def test_macs():
     assert parse_mac("02:42:AC:11:00:02") == "02:42:ac:11:00:02"
     assert parse_mac("02-42-ac-11-00-02") == "02:42:ac:11:00:02"
     for text in ("", "zz", "01:00:00:00:00:01", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "02:42:ac:11:0:2",
-                 "02:42:ac:11:00:+2", "ff:ff:ff:ff:ff:ff", "02:42:ac:11:00: 2"):  # fmt: skip
+                 "02:42:ac:11:00:+2", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02:42:ac:11:00: 2"):  # fmt: skip
         refused(parse_mac, text)
