@@ -3,14 +3,15 @@
 outcome = await service.call(service.create_network, request, caller)
 """
 
+import contextlib
 import secrets
 from collections.abc import Callable
-from functools import partial
 
 from netkit.core.admit import endpoint, link, network, ports
 from netkit.daemon.verbs import Verbs
 from netkit.engine.apply import Outcome
 from netkit.engine.store import now
+from netkit.errors import NotFound
 from netkit.model.request import Caller, EndpointRequest, NetworkRequest
 from netkit.model.spec import Network, Publish
 
@@ -31,7 +32,6 @@ class Networking(Verbs):
         )
 
     def remove_network(self, ref: str, caller: Caller, dry_run: bool = False) -> Outcome:
-        self._forget_endpoints_of_stopped(ref, dry_run)
         return self._change(
             lambda intent: network.remove(intent, ref), caller, dry_run, event=("network", "destroy")
         )
@@ -120,16 +120,6 @@ class Networking(Verbs):
 
     def _told(self, outcome: Outcome, action: str, network_ref: str, dry_run: bool) -> Outcome:
         if not dry_run:
-            net = self.network(network_ref)
-            self._tell("network", action, net, container=outcome.subject.id)
+            with contextlib.suppress(NotFound):  # a network that has gone has no events
+                self._tell("network", action, self.network(network_ref), container=outcome.subject.id)
         return outcome
-
-    def _forget_endpoints_of_stopped(self, ref: str, dry_run: bool) -> None:
-        """A stopped container does not hold a network; it loses its endpoint there."""
-        net = self.network(ref)
-        if dry_run or net.default or network.users_of(self.intent, net):
-            return
-        for container in self.intent.containers.values():
-            if net.id in container.endpoints:
-                leave = partial(endpoint.disconnect, network_ref=net.id, container_ref=container.id)
-                self._engine.adjust(leave)

@@ -212,7 +212,7 @@ def networks(container: Container, intent: Intent) -> dict[str, Any]:
     found = {}
     for end in ends:
         network = intent.networks.get(end.network)
-        name = network.name if network else end.network
+        name = network.name if network else end.name or end.network
         found[name] = _endpoint(container, end, network, intent)
     return found
 

@@ -115,11 +115,13 @@ class Link(Spec, frozen=True):
 class Endpoint(Spec, frozen=True):
     """A container's attachment to a network, wanted (`ip`, `mac`, …) and leased (`address`).
 
-    `address` is None while the container is not running: the lease went back to the network.
+    `address` is None while the container is not running: the lease went back to the network. That may
+    be removed meanwhile; `name` is what it was called.
     """
 
     network: str
     id: str
+    name: str = ""
     ip: IPAddress | None = None
     mac: str = ""
     interface: str = ""

@@ -60,6 +60,33 @@ def test_a_container_on_several_networks_and_changed_while_it_runs(lab):
     lab.netkit("network", "rm", "one", "two")
 
 
+def test_a_stopped_container_does_not_start_without_a_network_that_has_gone(lab):
+    lab.netkit("network", "create", "going")
+    lab.netkit("create", "--name", "left", "--network", "going", "box", "sleep", "100000")
+    lab.netkit("create", "--name", "gone", "--network", "going", "box", "sleep", "100000")
+    lab.netkit("network", "rm", "going")
+    failed = lab.netkit("start", "left", check=False)
+    assert failed.returncode == 4
+    assert "network going of container left no longer exists" in failed.stderr
+    assert "netkit network disconnect -f going left" in failed.stderr
+    assert list(lab.inspect("left")["NetworkSettings"]["Networks"]) == ["going"]
+    assert "left" in lab.out("ps", "-a")
+    lab.netkit("network", "prune", "-f")
+    lab.netkit("network", "disconnect", "-f", "going", "left")
+    lab.netkit("network", "create", "going")
+    lab.netkit("network", "connect", "going", "left")
+    lab.netkit("network", "connect", "going", "gone")
+    lab.netkit("start", "left", "gone")
+    assert lab.address("gone", "going")
+    lab.netkit("rm", "-f", "left")
+    lab.netkit("stop", "-t", "0", "gone")
+    lab.netkit("network", "rm", "going")
+    lab.kill()
+    lab.restart()
+    assert lab.plan() == "nothing to change"
+    lab.netkit("rm", "gone")
+
+
 def test_chosen_address_mac_and_interface_name(lab):
     lab.netkit("network", "create", "--subnet", "10.83.0.0/24", "own")
     wish = "name=own,ip=10.83.0.5,mac-address=02:aa:bb:cc:dd:ee,interface=lan0"

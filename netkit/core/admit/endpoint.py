@@ -31,19 +31,22 @@ def declare(intent: Intent, container: Container, wish: EndpointRequest, host: H
             f"MAC address {wish.mac} is in use in network {network.name} by container {holder}",
             hint="choose another, or none to get one",
         )
-    taken_names = {end.interface for end in container.endpoints.values()}
+    # What is left of a network of this name that has gone makes way for it.
+    ends = {k: e for k, e in container.endpoints.items() if k in intent.networks or e.name != network.name}
+    taken_names = {end.interface for end in ends.values()}
     end = Endpoint(
         network=network.id,
+        name=network.name,
         id=derived.digest(container.id, network.id, container.created, length=64),
         ip=wish.ip,
         mac=wish.mac,
         interface=_interface(wish.interface, taken_names),
         aliases=_aliases(wish.aliases),
         priority=wish.priority,
-        order=1 + max((end.order for end in container.endpoints.values()), default=-1),
+        order=1 + max((end.order for end in ends.values()), default=-1),
         options=wish.options,
     )
-    return msgspec.structs.replace(container, endpoints={**container.endpoints, network.id: end})
+    return msgspec.structs.replace(container, endpoints={**ends, network.id: end})
 
 
 def lease(intent: Intent, container: Container, end: Endpoint, host: Host) -> tuple[Intent, Container]:
@@ -51,8 +54,8 @@ def lease(intent: Intent, container: Container, end: Endpoint, host: Host) -> tu
     network = intent.networks.get(end.network)
     if network is None:
         raise NotFound(
-            f"a network of container {container.name} no longer exists",
-            hint=f"netkit network disconnect -f {end.network[:12]} {container.name}",
+            f"network {end.name or end.network[:12]} of container {container.name} no longer exists",
+            hint=f"netkit network disconnect -f {end.name or end.network[:12]} {container.name}",
         )
     used = taken(intent, network, host, but=container.id)
     address = ipam.claim(network, end.ip, used) if end.ip else ipam.lease(network, used)
@@ -156,8 +159,10 @@ def _check_connectable(container: Container) -> None:
 
 def _network_id(intent: Intent, container: Container, ref: str) -> str:
     """The id of a network that the container is on, even of one that no longer exists."""
-    if ref in container.endpoints:
-        return ref
+    for key, end in container.endpoints.items():
+        gone = key not in intent.networks
+        if ref == key or (gone and (ref == end.name or (len(ref) >= 12 and key.startswith(ref)))):
+            return key
     network = find.network(intent, ref)
     if network.id not in container.endpoints:
         known = [intent.networks[key].name for key in container.endpoints if key in intent.networks]

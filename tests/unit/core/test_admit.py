@@ -124,6 +124,25 @@ def test_a_network_in_use_and_the_default_one_are_not_removed():
     refused(NotFound, "did you mean 'br0'?", network.remove, intent, "br00")
 
 
+def test_a_container_whose_network_has_gone_does_not_start_without_it():
+    intent, old = with_network(Intent(), "br0", "10.0.0.1/24")
+    intent, _ = with_network(intent, "br1", "10.1.0.1/24")
+    intent, web = with_container(intent, "web", "br1", "br0", mode="br1")
+    intent, _ = network.remove(intent, "br0")
+    error = refused(NotFound, "network disconnect -f br0 web", container.start, intent, "web", HOST)
+    assert error.message == "network br0 of container web no longer exists"
+    for ref in ("br0", old.id, old.id[:12]):
+        assert set(endpoint.disconnect(intent, ref, "web")[1].endpoints) == set(web.endpoints) - {old.id}
+    refused(NotFound, "did you mean 'br1'?", endpoint.disconnect, intent, "br2", "web")
+    intent, _ = network.create(intent, NetworkRequest(name="br0", bridge="br0"), HOST, new_id="new", now="")
+    refused(NotFound, "network disconnect -f br0 web", container.start, intent, "web", HOST)
+    assert old.id not in endpoint.disconnect(intent, "br0", "web")[1].endpoints
+    intent, web = endpoint.connect(intent, "br0", "web", EndpointRequest(network="br0"), HOST)
+    assert old.id not in web.endpoints
+    assert [end.interface for end in web.endpoints.values()] == ["eth0", "eth1"]
+    started(intent, "web")
+
+
 def test_leases_are_taken_at_start_and_given_back_at_stop():
     intent, _ = with_network(Intent(), "br0", "10.0.0.1/24")
     intent, made = with_container(intent, "web", "br0", publish="8080:80")
