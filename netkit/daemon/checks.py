@@ -22,6 +22,7 @@ from netkit.runtime import detect
 if TYPE_CHECKING:
     from netkit.daemon.service import Service
 
+_FORWARD = "net.ipv4.ip_forward"
 Severity = Literal["ok", "warn", "error"]
 
 
@@ -56,9 +57,7 @@ def findings(service: "Service") -> Iterator[Finding]:
     """Everything that `doctor` looks at. Call it on the engine's thread."""
     yield from requirements()
     intent = service.intent
-    yield _setting(
-        "net.ipv4.ip_forward", needed=bool(intent.networks), why="containers reach no other network"
-    )
+    yield _forwarding(needed=bool(intent.networks), ours=service.host().ip_forward)
     closed = [network.name for network in intent.networks.values() if not network.icc]
     yield _setting(
         "net.bridge.bridge-nf-call-iptables",
@@ -66,6 +65,14 @@ def findings(service: "Service") -> Iterator[Finding]:
         why=f"icc=false does not hold on {', '.join(closed)}",
     )
     yield _drift(service)
+
+
+def _forwarding(*, needed: bool, ours: bool) -> Finding:
+    """Whether containers reach other networks, where the daemon was not told to leave that alone."""
+    found = _setting(_FORWARD, needed=needed, why="containers reach no other network")
+    if found.severity == "error" and not ours:
+        return Finding("ok", f"{_FORWARD} is left alone (--ip-forward=false); it is off")
+    return found
 
 
 def _program(name: str) -> Finding:

@@ -112,6 +112,7 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
     if not any(net.default for net in service.intent.networks.values()):
         _reconcile(service)  # a bridge of a forgotten one would be in the way of the new one
     host, new_id, time = service.host(links=True), secrets.token_hex(32), now()
+    _warn_of_absent(service.host(wanted=()))
     if options.bridge == "none":
         _reconcile(service)
     else:
@@ -124,6 +125,13 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
     for name in service.runtime.sweep(service.intent.containers.keys()):
         log.info("removed what was left of %s", name)
     return [c for c in service.intent.containers.values() if _comes_back(c)]
+
+
+def _warn_of_absent(host: Host) -> None:
+    """An address may come later than the daemon does, so that this is no reason not to start."""
+    at = host.default_ip
+    if int(at) and not any(at in own for own in host.own):
+        log.warning("this host has no address %s (--ip): no port can be published there until it has", at)
 
 
 def _reconcile(service: Service) -> None:

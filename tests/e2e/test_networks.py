@@ -193,6 +193,18 @@ def test_the_lans_router_keeps_its_address_and_the_hosts_own_are_leased_to_nobod
         router.close()
 
 
+def test_what_a_daemon_was_told_to_leave_alone_is_no_error_and_an_absent_address_is_told(fresh_lab):
+    fresh_lab.host.sh("sysctl -qw net.ipv4.ip_forward=0")
+    fresh_lab.start("--ip-forward=false", "--ip", "192.0.2.9")
+    assert "no address 192.0.2.9 (--ip)" in fresh_lab.log()
+    assert "left alone (--ip-forward=false)" in fresh_lab.out("doctor")
+    fresh_lab.netkit("image", "import", str(fresh_lab.box_tar), "box")
+    failed = fresh_lab.netkit("run", "-d", "-p", "8080:80", "box", "sleep", "9", check=False)
+    assert "this host has no address 192.0.2.9" in failed.stderr
+    serve(fresh_lab, "web", "-p", "0.0.0.0:8080:80")
+    assert ask_from(fresh_lab.host, UPLINK, 8080) == "web"
+
+
 def test_prune_takes_what_nobody_uses(lab):
     lab.netkit("network", "create", "lonely")
     idle(lab, "user")
