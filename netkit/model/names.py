@@ -73,12 +73,12 @@ def parse_name(name: str, what: str) -> str:
     return name
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that names what was probably meant."""
+def nearest(name: str, known: Iterable[str], none: str = "there is none yet") -> str:
+    """A hint that names what was probably meant; `none` where nothing is known."""
     import difflib  # a tenth of what a short command loads, for mistakes only
 
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(names[:12])}" if names else "there is none yet"
+    return f"known: {', '.join(names[:12])}" if names else none

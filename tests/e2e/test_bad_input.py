@@ -40,7 +40,7 @@ def busy(lab):
     """Networks and containers to clash with: all that the rows name."""
     lab.host.sh(
         "ip link add wan type veth peer name wan1 && ip address add 10.77.0.1/24 dev wan && ip link set wan up"
-        " && ip address add 10.78.0.1/24 dev wan noprefixroute && ip address add 10.79.0.1 dev wan"
+        " && ip link add other type bridge && ip address add 10.78.0.1/24 dev wan noprefixroute && ip address add 10.79.0.1 dev wan"
     )
     lab.netkit("network", "create", "--subnet", "10.66.0.0/24", "--ip-range", "10.66.0.64/26", "lan")
     lab.netkit("network", "create", "--subnet", "10.67.0.0/29", "tiny")
@@ -54,7 +54,7 @@ def busy(lab):
         yield lab, everything(lab), [in_kernel(lab), in_state(lab)]
     lab.netkit("rm", "-f", "web", "far", "asleep", *(f"full{number}" for number in range(5)))
     lab.netkit("network", "rm", "lan", "tiny", "lone")
-    lab.host.sh("ip link del wan")
+    lab.host.sh("ip link del wan; ip link del other")
 
 
 def run(*words):
@@ -78,6 +78,7 @@ NETWORKS = [
     (("bridge", "rm", "nothere"), NOT_FOUND, "nothere", ""),
     (("bridge", "attach", "lan", "nothere0"), NOT_FOUND, "nothere0", ""),
     (("bridge", "attach", "lan", "lo"), SPEC, "loopback", "NIC"),
+    (("bridge", "attach", "lan", "other"), SPEC, "other is a bridge", "NIC"),
     (("bridge", "detach", "lan", "wan"), NOT_FOUND, "wan was not attached", ""),
     (("network", "create", "lan"), CONFLICT, "lan already exists", "another name"),
     (("network", "create", "a b"), SPEC, "a b", "letters"),

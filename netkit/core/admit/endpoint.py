@@ -109,7 +109,8 @@ def alias(
     network_id = _network_id(intent, container, network_ref)
     end = container.endpoints[network_id]
     if missing := [name for name in remove if name not in end.aliases]:
-        raise NotFound(f"no alias {missing[0]!r}", hint=names.nearest(missing[0], end.aliases))
+        hint = names.nearest(missing[0], end.aliases, "it has no aliases there")
+        raise NotFound(f"no alias {missing[0]!r}", hint=hint)
     kept = [name for name in end.aliases if name not in remove]
     changed = msgspec.structs.replace(end, aliases=_aliases([*kept, *add]))
     ends = {**container.endpoints, network_id: changed}
@@ -168,7 +169,7 @@ def _network_id(intent: Intent, container: Container, ref: str) -> str:
         known = [intent.networks[key].name for key in container.endpoints if key in intent.networks]
         raise NotFound(
             f"container {container.name} is not on network {network.name}",
-            hint=names.nearest(network.name, known),
+            hint=names.nearest(network.name, known, "it is on none"),
         )
     return network.id
 

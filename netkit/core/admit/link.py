@@ -44,7 +44,9 @@ def remove(intent: Intent, parent_ref: str, name: str) -> tuple[Intent, Containe
         target = intent.containers.get(item.target)
         known.setdefault(target.name if target else item.target, item)
     if name not in known:
-        raise NotFound(f"container {parent.name} has no link {name!r}", hint=nearest(name, known))
+        raise NotFound(
+            f"container {parent.name} has no link {name!r}", hint=nearest(name, known, "it has no links")
+        )
     kept = tuple(item for item in parent.links if item is not known[name])
     parent = msgspec.structs.replace(parent, links=kept)
     return intent.with_container(parent), parent

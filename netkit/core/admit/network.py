@@ -141,8 +141,9 @@ def attach(intent: Intent, ref: str, interface: str, host: Host) -> tuple[Intent
                 f"{interface} is container {container.name}'s end of a network",
                 hint=f"netkit network connect {network.name} {container.name}",
             )
-    if host.interfaces[interface] == "loopback":
-        raise SpecError(f"{interface} is the loopback interface", hint="name a NIC or a veth")
+    if (kind := host.interfaces[interface]) in {"loopback", "bridge"}:
+        what = "the loopback interface" if kind == "loopback" else "a bridge, and cannot be in another"
+        raise SpecError(f"{interface} is {what}", hint="name a NIC or a veth")
     return _with_ports(intent, network, (*network.ports, interface))
 
 
@@ -152,7 +153,7 @@ def detach(intent: Intent, ref: str, interface: str) -> tuple[Intent, Network]:
     if interface not in network.ports:
         raise NotFound(
             f"interface {interface} was not attached to {network.bridge}",
-            hint=names.nearest(interface, network.ports),
+            hint=names.nearest(interface, network.ports, f"nothing is attached to {network.bridge}"),
         )
     return _with_ports(intent, network, tuple(p for p in network.ports if p != interface))
 

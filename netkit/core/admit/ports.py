@@ -49,7 +49,10 @@ def unpublish(intent: Intent, ref: str, names: Iterable[str]) -> tuple[Intent, C
         gone = [port for port in container.published or container.publish if name in spellings(port)]
         if not gone:
             known = [port.describe() for port in container.published or container.publish]
-            raise NotFound(f"container {container.name} does not publish {name}", hint=nearest(name, known))
+            raise NotFound(
+                f"container {container.name} does not publish {name}",
+                hint=nearest(name, known, "it publishes nothing"),
+            )
         container = msgspec.structs.replace(
             container,
             published=tuple(port for port in container.published if port not in gone),

@@ -103,6 +103,21 @@ def test_a_containers_end_is_not_put_into_another_bridge():
     assert network.attach(intent, "br1", "eth1", host)[1].ports == ("eth1",)
 
 
+def test_a_bridge_is_not_put_into_a_bridge():
+    intent, _ = with_network(linked_pair(), "br1", "10.1.0.0/24")
+    host = msgspec.structs.replace(HOST, interfaces={"virbr0": "bridge", "br0": "bridge"})
+    for name in ("virbr0", "br0"):
+        refused(SpecError, "a NIC or a veth", network.attach, intent, "br1", name, host)
+
+
+def test_hints_say_so_where_there_is_nothing_to_choose_from():
+    intent = linked_pair()
+    refused(NotFound, "nothing is attached to br0", network.detach, intent, "br0", "eth0")
+    refused(NotFound, "it publishes nothing", ports.unpublish, intent, "db", ["80"])
+    refused(NotFound, "it has no links", link.remove, intent, "db", "web")
+    refused(NotFound, "it has no aliases there", endpoint.alias, intent, "br0", "db", (), ("x",))
+
+
 def test_a_mac_address_is_one_containers_alone():
     intent, _ = with_network(linked_pair(), "br1", "10.1.0.0/24")
     for name in ("third", "fourth"):
@@ -299,7 +314,7 @@ def test_a_random_port_is_not_one_that_another_program_has():
 def test_a_published_port_is_taken_back_by_any_of_its_names(name):
     intent, web = ports.unpublish(linked_pair(), "web", [name])
     assert (web.published, web.publish) == ((), ())
-    refused(NotFound, "there is none yet", ports.unpublish, intent, "web", [name])
+    refused(NotFound, "it publishes nothing", ports.unpublish, intent, "web", [name])
 
 
 def test_random_ports_differ():
