@@ -121,8 +121,7 @@ async def add_link(call: Call) -> web.Response:
     if call.dry_run:
         return told(call, outcome, empty())
     parent: Container = outcome.subject
-    link = next(link for link in parent.links if link.alias == alias)
-    return answer(_link(call.service.intent, parent, link), 201)
+    return answer(_link(call.service.intent, parent, parent.links[-1]), 201)
 
 
 async def remove_link(call: Call) -> web.Response:

@@ -112,7 +112,7 @@ def alias(
         hint = names.nearest(missing[0], end.aliases, "it has no aliases there")
         raise NotFound(f"no alias {missing[0]!r}", hint=hint)
     kept = [name for name in end.aliases if name not in remove]
-    changed = msgspec.structs.replace(end, aliases=_aliases([*kept, *add]))
+    changed = msgspec.structs.replace(end, aliases=tuple(dict.fromkeys([*kept, *_aliases(add)])))
     ends = {**container.endpoints, network_id: changed}
     container = msgspec.structs.replace(container, endpoints=ends)
     return intent.with_container(container), container
