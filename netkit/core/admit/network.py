@@ -186,7 +186,12 @@ def _subnet(intent: Intent, request: NetworkRequest, host: Host, bridge: str) ->
     """The subnet and the bridge's address in it, which host bits of the request name."""
     own = next(iter(host.addresses.get(bridge, ())), None) if request.adopt else None
     taken = [net.subnet.cidr for net in intent.networks.values()]
-    elsewhere = [(link, held) for link in host.addresses if link != bridge for held in host.addresses[link]]
+    elsewhere = [
+        (link, held)
+        for link in host.addresses
+        for held in host.addresses[link]
+        if link != bridge and (own is None or held.cidr != own.cidr)
+    ]
     asked = request.subnet or own
     if asked is None:
         claims = [*taken, *host.routes, *(held for _, held in elsewhere)]

@@ -43,6 +43,7 @@ def test_subnets_keep_clear_of_what_the_host_has_on_other_links():
         "silent": (IPNetwork("172.17.0.1/24"),),  # noprefixroute: no route speaks of it
         "tunnel": (IPNetwork("172.18.9.9/32"),),
         "br1": (IPNetwork("10.1.0.1/24"),),
+        "same-lan": (IPNetwork("10.1.0.9/24"),),
     }
     host = msgspec.structs.replace(HOST, addresses=held, interfaces={"br1": "bridge"})
     free = NetworkRequest(name="br0", bridge="br0")
