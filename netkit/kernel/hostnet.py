@@ -24,7 +24,10 @@ class HostNetwork:
         self._rtnl = rtnl
 
     def routes(self) -> list[tuple[str, str]]:
-        """(destination in CIDR form, name of the outgoing link), without default routes."""
+        """(destination in CIDR form, name of the outgoing link), without default routes.
+
+        The name is empty where what goes there is thrown away (blackhole, unreachable, prohibit).
+        """
         names = {link.index: link.name for link in linkinfo.links(self._rtnl)}
         return [
             (route.destination, names.get(route.index, ""))
@@ -39,7 +42,8 @@ class HostNetwork:
     def uplink_mtu(self) -> int:
         """The MTU of the link that the default route leaves by, in bytes; Ethernet's without one."""
         links = {link.index: link for link in linkinfo.links(self._rtnl)}
-        defaults = [route for route in linkinfo.routes(self._rtnl) if route.destination == _DEFAULT]
+        routes = linkinfo.routes(self._rtnl)
+        defaults = [route for route in routes if route.destination == _DEFAULT and route.index]
         best = min(defaults, key=lambda r: r.priority, default=None)
         link = links.get(best.index) if best is not None else None
         return link.mtu if link else _ETHERNET_MTU

@@ -20,7 +20,9 @@ _IFADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 # family, dst length, src length, tos, table, protocol, scope, type, flags
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _RT_TABLE_MAIN, _RTN_UNICAST, _RTN_LOCAL = 254, 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_RTN_REFUSING = frozenset({6, 7, 8})  # blackhole, unreachable, prohibit
+RTA_DST, RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
+_RTPROT_KERNEL, _RT_SCOPE_LINK = 2, 253
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, _IFLA_EXT_MASK = 18, 20, 27, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -67,7 +69,10 @@ class InterfaceAddress(msgspec.Struct, frozen=True):
 
 
 class RouteEntry(msgspec.Struct, frozen=True):
-    """A route: `destination` in CIDR form, `gateway` empty where it is on the link."""
+    """A route: `destination` in CIDR form, `gateway` empty where it is on the link.
+
+    One that refuses what goes there (blackhole, unreachable, prohibit) has no link: its index is 0.
+    """
 
     destination: str
     gateway: str
@@ -109,9 +114,10 @@ def addresses(rtnl: Rtnl, index: int = 0) -> list[InterfaceAddress]:
 
 
 def routes(rtnl: Rtnl, protocol: int = 0) -> list[RouteEntry]:
-    """The IPv4 unicast routes of the main table, of everybody's or with one protocol number."""
+    """The IPv4 routes of the main table, of everybody's or with one protocol number."""
     answers = rtnl.ask_all(wire.RTM_GETROUTE, _RTMSG.pack(_INET, 0, 0, 0, 0, protocol, 0, 0, 0))
-    found = [_route(each) for each in answers if (each[4], each[7]) == (_RT_TABLE_MAIN, _RTN_UNICAST)]
+    kinds = {_RTN_UNICAST, *_RTN_REFUSING}
+    found = [_route(each) for each in answers if each[4] == _RT_TABLE_MAIN and each[7] in kinds]
     return [route for route in found if route.protocol == protocol] if protocol else found
 
 
@@ -125,9 +131,9 @@ def _route(answer: bytes) -> RouteEntry:
     _, length, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(answer)
     found = split(answer[_RTMSG.size :])
     return RouteEntry(
-        destination=f"{_dotted(found.get(_RTA_DST, bytes(4)))}/{length}",
+        destination=f"{_dotted(found.get(RTA_DST, bytes(4)))}/{length}",
         gateway=_dotted(found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else "",
-        index=number(found, _RTA_OIF),
+        index=number(found, RTA_OIF),
         priority=number(found, _RTA_PRIORITY),
         protocol=protocol,
     )

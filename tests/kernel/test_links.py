@@ -383,3 +383,6 @@ def test_stale_flows_are_forgotten_and_others_kept(host):
         assert forget([Flow("udp", answer="127.0.0.1", answer_port=54)]) == 1
 
     libc.in_namespace(host.path, inside)
+    refused = ["blackhole 10.8.0.0/24", "unreachable 10.8.1.0/24", "prohibit 10.8.2.0/24"]
+    host.sh("; ".join(f"ip route add {each}" for each in [*refused, "unreachable default metric 1"]))
+    assert {(each.split()[1], "") for each in refused} < set(facts.routes())
