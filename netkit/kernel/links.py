@@ -120,7 +120,9 @@ class LinkDriver(OneByOne):
         attributes = [
             ("IFLA_IFNAME", bridge.name),
             ("IFLA_GROUP", LINK_GROUP),
-            ("IFLA_MTU", bridge.mtu),
+            # Another one than is wanted: what is changed later is the user's to the kernel, and stays.
+            # Otherwise it is reset to the smallest port's, and to Ethernet's with the last port.
+            ("IFLA_MTU", bridge.mtu ^ 1),
             # An address of its own: otherwise the bridge takes its lowest port's, and changes it
             # under everybody's ARP caches as containers come and go.
             ("IFLA_ADDRESS", ":".join(f"{octet:02x}" for octet in octets)),

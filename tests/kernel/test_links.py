@@ -6,6 +6,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from netkit.errors import Conflict, NotFound
@@ -131,6 +132,42 @@ def test_links_and_addresses_of_others_are_not_ours(host):
     assert list(host.links.observe([BR0, ADDRESS])) == []
     with pytest.raises(Conflict, match="an interface named br0 exists already"):
         host.links.create(BR0)
+@pytest.mark.parametrize("mtu", [1500, 1400])
+def test_a_bridge_keeps_its_mtu_whatever_comes_and_goes_in_it(host, mtu):
+    wanted = msgspec.structs.replace(BR0, mtu=mtu)
+    host.links.create(wanted)
+    host.sh("ip link add nic0 mtu 1300 type veth peer name nic1; ip link set nic0 master br0")
+    assert list(host.links.observe([wanted])) == [wanted]
+    host.sh("ip link del nic0")
+    assert list(host.links.observe([wanted])) == [wanted]
+
+
+def test_an_address_whose_route_has_gone_is_given_it_back(host):
+    host.links.create(BR0)
+    host.links.create(ADDRESS)
+    host.sh(
+        "ip link add other type bridge; ip link set other up; ip route add 10.0.0.0/24 dev other metric 9"
+    )
+    routes = host.sh("ip route show dev br0")
+    host.sh("ip route del 10.0.0.0/24 dev br0")
+    (seen,) = host.links.observe([ADDRESS])
+    assert not seen.routed
+    assert set(host.links.observe(None)) == {BR0, seen}
+    host.links.modify(seen, ADDRESS)
+    assert host.sh("ip route show dev br0") == routes
+    assert list(host.links.observe([ADDRESS])) == [ADDRESS]
+
+
+def test_an_address_that_was_taken_and_given_back_by_hand_stands(host):
+    host.links.create(BR0)
+    host.links.create(ADDRESS)
+    host.sh("ip address del 10.0.0.1/24 dev br0; ip address add 10.0.0.1/24 dev br0")
+    assert list(host.links.observe([ADDRESS])) == [ADDRESS]
+    host.links.create(ADDRESS)
+    host.sh("ip address add 10.0.0.7/24 dev br0")
+    assert list(host.links.observe(None)) == [BR0]
+
+
     with pytest.raises(Conflict, match="is not netkit's"):
         host.links.create(ADDRESS)
 
