@@ -7,6 +7,7 @@
 import struct
 
 import msgspec
+from netaddr import IPNetwork
 
 from netkit.kernel import rtnl as wire
 from netkit.kernel.attributes import number, pack, pack_text, split, text
@@ -51,13 +52,22 @@ class Link(msgspec.Struct, frozen=True):
 
     @property
     def ours(self) -> bool:
-        """Whether we made it."""
-        return self.group == LINK_GROUP
+        """Whether we made it: by its group, or, where somebody took that away, by its words.
+
+        A link of somebody else's may carry our words as well, as a port: they name a network then.
+        """
+        maker = {"bridge": "network/", "veth": "container/"}.get(self.kind)
+        return self.group == LINK_GROUP or (maker is not None and self.owner.startswith(maker))
 
     @property
     def owner(self) -> str:
         """Whose it is, in words; empty where the words are missing."""
         return owner_of(self.alias) or ""
+
+    @property
+    def marked(self) -> str:
+        """The owner of a link that we made; empty, as nobody wants it, where half the mark is missing."""
+        return self.owner if self.group == LINK_GROUP else ""
 
 
 class InterfaceAddress(msgspec.Struct, frozen=True):
@@ -91,6 +101,12 @@ def address_head(index: int, prefix_length: int) -> bytes:
     return _IFADDR.pack(_INET, prefix_length, 0, 0, index)
 
 
+def route_head(prefix_length: int) -> bytes:
+    """The fixed part of a message about a route of the kernel's own to what is on a link."""
+    table, protocol, scope, kind = _RT_TABLE_MAIN, _RTPROT_KERNEL, _RT_SCOPE_LINK, _RTN_UNICAST
+    return _RTMSG.pack(_INET, prefix_length, 0, 0, table, protocol, scope, kind, 0)
+
+
 def find(rtnl: Rtnl, name: str) -> Link | None:
     """The link of that name, or None."""
     wanted = pack(IFLA_IFNAME, name.encode() + b"\0")
@@ -119,6 +135,24 @@ def routes(rtnl: Rtnl, protocol: int = 0) -> list[RouteEntry]:
     kinds = {_RTN_UNICAST, *_RTN_REFUSING}
     found = [_route(each) for each in answers if each[4] == _RT_TABLE_MAIN and each[7] in kinds]
     return [route for route in found if route.protocol == protocol] if protocol else found
+
+
+def on_link(rtnl: Rtnl, index: int = 0) -> set[tuple[int, str]]:
+    """What is reached without a gateway, as (index of the link, destination), in whatever table.
+
+    Of one link, or of all.
+    """
+    body = _RTMSG.pack(_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    body += pack(RTA_OIF, struct.pack("=I", index)) if index else b""
+    answers = rtnl.ask_all(wire.RTM_GETROUTE, body)
+    found = [_route(each) for each in answers if each[7] == _RTN_UNICAST]
+    return {(route.index, route.destination) for route in found if not route.gateway}
+
+
+def on_link_route(cidr: str) -> str:
+    """The destination that an address in CIDR form makes reachable without a gateway; "" for one alone."""
+    subnet = IPNetwork(cidr).cidr
+    return "" if subnet.prefixlen == 32 else str(subnet)
 
 
 def own(rtnl: Rtnl) -> list[str]:

@@ -1,16 +1,20 @@
 """The driver for bridges, adopted bridges, ports and addresses of the host.
 
 A bridge or address is ours by the number it carries (group, protocol); the alias says in words
-whose. A link that is not ours is never changed, except one that the user named as a port.
+whose, and stands in for a group that was taken away. An address that somebody took from a bridge of
+ours and gave back is as good as ours. A link that is not ours is never changed, except one that the
+user named as a port.
 
     LinkDriver(Rtnl.open()).observe(None)
 """
 
 import errno
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+from netaddr import IPNetwork
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from netkit.errors import ApplyError, Conflict, NotFound
@@ -60,6 +64,7 @@ class LinkDriver(OneByOne):
                         self._existing(wanted.name).index,
                         up=True,
                         mtu=wanted.mtu,
+                        group=LINK_GROUP,
                         alias=mark(wanted.owner),
                     )
                 )
@@ -86,10 +91,12 @@ class LinkDriver(OneByOne):
                 yield _bridge(link)
             elif not link.ours and link.owner and link.master in links:
                 yield Port(link=link.name, bridge=links[link.master].name, owner=link.owner)
+        reached = linkinfo.on_link(self._rtnl)
         for address in linkinfo.addresses(self._rtnl):
             if address.protocol == PROTOCOL and address.index in links:
                 link = links[address.index]
-                yield Address(link=link.name, cidr=address.cidr, owner=link.owner)
+                routed = is_routed(address.index, address.cidr, reached)
+                yield Address(link=link.name, cidr=address.cidr, routed=routed, owner=link.owner)
 
     def _observed(self, resource: Resource) -> Resource | None:
         match resource:
@@ -102,11 +109,20 @@ class LinkDriver(OneByOne):
             case Port():
                 return self._observed_port(resource)
             case Address():
-                link = linkinfo.find(self._rtnl, resource.link)
-                here = linkinfo.addresses(self._rtnl, link.index) if link else []
-                found = any((a.cidr, a.protocol) == (resource.cidr, PROTOCOL) for a in here)
-                return resource if found else None
+                return self._observed_address(resource)
         return None
+
+    def _observed_address(self, address: Address) -> Address | None:
+        link = linkinfo.find(self._rtnl, address.link)
+        if link is None or not self._stands(link, address.cidr):
+            return None
+        routed = is_routed(link.index, address.cidr, linkinfo.on_link(self._rtnl, link.index))
+        return msgspec.structs.replace(address, routed=routed)
+
+    def _stands(self, link: Link, cidr: str) -> bool:
+        """Whether the address is on the link, and ours or as good as ours."""
+        here = (each for each in linkinfo.addresses(self._rtnl, link.index) if each.cidr == cidr)
+        return any(link.ours or each.protocol == PROTOCOL for each in here)
 
     def _observed_port(self, port: Port) -> Port | None:
         link = linkinfo.find(self._rtnl, port.link)
@@ -180,12 +196,12 @@ class LinkDriver(OneByOne):
         except RtnlError as err:
             if err.errno != errno.EEXIST:
                 raise
-            here = linkinfo.addresses(self._rtnl, link.index)
-            if not any((a.cidr, a.protocol) == (address.cidr, PROTOCOL) for a in here):
+            if not self._stands(link, address.cidr):
                 raise Conflict(
                     f"address {address.cidr} is on {address.link} already and is not netkit's",
                     hint=f"remove it: ip address del {address.cidr} dev {address.link}",
                 ) from err
+            reach(self._rtnl, link.index, address.cidr)
 
     def _existing(self, name: str) -> Link:
         link = linkinfo.find(self._rtnl, name)
@@ -216,6 +232,7 @@ def set_link(
     *,
     up: bool | None = None,
     mtu: int = 0,
+    group: int = 0,
     master: int | None = None,
     alias: str | None = None,
     hairpin: bool = False,
@@ -227,6 +244,8 @@ def set_link(
     body = linkinfo.head(index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
     if mtu:
         body += pack_number(linkinfo.IFLA_MTU, mtu)
+    if group:
+        body += pack_number(linkinfo.IFLA_GROUP, group)
     if master is not None:
         body += pack_number(linkinfo.IFLA_MASTER, master)
     if alias is not None:
@@ -258,6 +277,26 @@ def address_message(kind: int, flags: int, index: int, cidr: str) -> Packed:
     return Packed(kind, flags, body)
 
 
+def reach(rtnl: Rtnl, index: int, cidr: str) -> None:
+    """Make the route again that came with an address of a link, as the kernel makes it."""
+    if not linkinfo.on_link_route(cidr):
+        return
+    address, subnet = IPNetwork(cidr).ip, IPNetwork(cidr).cidr
+    body = linkinfo.route_head(subnet.prefixlen) + pack(linkinfo.RTA_DST, subnet.ip.packed)
+    body += pack(linkinfo.RTA_PREFSRC, address.packed) + pack_number(linkinfo.RTA_OIF, index)
+    try:
+        rtnl.do(Packed(wire.RTM_NEWROUTE, wire.APPEND, body))  # beside one of others to the same place
+    except RtnlError as err:
+        if err.errno != errno.EEXIST:
+            raise
+
+
 def _bridge(link: Link) -> Bridge:
     # One that is down is shown without its MTU, which differs from any that is wanted.
-    return Bridge(name=link.name, mtu=link.mtu if link.up else 0, owner=link.owner)
+    return Bridge(name=link.name, mtu=link.mtu if link.up else 0, owner=link.marked)
+
+
+def is_routed(index: int, cidr: str, reached: Collection[tuple[int, str]]) -> bool:
+    """Whether the route that came with an address still stands."""
+    destination = linkinfo.on_link_route(cidr)
+    return not destination or (index, destination) in reached

@@ -16,7 +16,15 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink import (
+    NLM_F_ACK,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NLM_F_REQUEST,
+)
 
 from netkit.kernel import libc
 
@@ -26,6 +34,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 REQUEST, ACK, DUMP = NLM_F_REQUEST, NLM_F_REQUEST | NLM_F_ACK, NLM_F_REQUEST | NLM_F_DUMP
 CREATE = ACK | NLM_F_CREATE | NLM_F_EXCL
+APPEND = ACK | NLM_F_CREATE | NLM_F_APPEND
 REPLACE = ACK | NLM_F_CREATE | NLM_F_REPLACE
 
 _HEADER = struct.Struct("=IHHII")

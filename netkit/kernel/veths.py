@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from netkit.errors import ApplyError, Conflict
 from netkit.kernel import libc, linkinfo
@@ -21,10 +22,18 @@ from netkit.kernel import rtnl as wire
 from netkit.kernel.attributes import pack, pack_number, pack_text
 from netkit.kernel.driver import OneByOne
 from netkit.kernel.linkinfo import Link
-from netkit.kernel.links import address_message, delete_link, set_link
+from netkit.kernel.links import address_message, delete_link, is_routed, reach, set_link
 from netkit.kernel.rtnl import Packed, Rtnl, RtnlError, in_each
 from netkit.model.names import LINK_GROUP, PROTOCOL, mark
 from netkit.model.resource import Resource, Veth
+
+
+class _Peer(NamedTuple):
+    """The end inside: its link, our address on it, and whether the route that came with that stands."""
+
+    link: Link
+    cidr: str
+    routed: bool
 
 
 class VethDriver(OneByOne):
@@ -70,17 +79,20 @@ class VethDriver(OneByOne):
         # Two messages: the port's own settings are its bridge's to take.
         self._rtnl.do(
             set_link(link.index, up=True, mtu=wanted.mtu, master=bridge.index),
-            set_link(link.index, alias=mark(wanted.owner), hairpin=True),
+            set_link(link.index, group=LINK_GROUP, alias=mark(wanted.owner), hairpin=True),
         )
         with Rtnl.open(wanted.namespace) as inside:
             if peer := linkinfo.find(inside, wanted.peer):
                 inside.do(set_link(peer.index, mtu=wanted.mtu))
+                reach(inside, peer.index, wanted.cidr)
 
     def delete(self, observed: Resource) -> None:
         if not isinstance(observed, Veth):
             raise TypeError(f"not a veth: {observed!r}")
+        if observed.name in self._removals:
+            return
         link = linkinfo.find(self._rtnl, observed.name)
-        if link is None or observed.name in self._removals:
+        if link is None:
             return
         try:
             self._rtnl.do(set_link(link.index, master=0))
@@ -144,26 +156,20 @@ class VethDriver(OneByOne):
         return ApplyError(f"{wanted.describe()}: {err.strerror}", hint="is the MTU too large?")
 
     def _observed(self, scope: Sequence[Veth]) -> Iterator[Veth]:
-        links = {wanted.name: linkinfo.find(self._rtnl, wanted.name) for wanted in scope}
-        insides = in_each({wanted.namespace for wanted in scope if links[wanted.name]}, _peers)
-        for wanted in scope:
+        # Who is given up is asked first: what is removed while we look would be found all the same.
+        kept = [wanted for wanted in scope if wanted.name not in self._removals]
+        links = {wanted.name: linkinfo.find(self._rtnl, wanted.name) for wanted in kept}
+        insides = in_each({wanted.namespace for wanted in kept if links[wanted.name]}, _peers)
+        for wanted in kept:
             link = links[wanted.name]
-            if link is None or not link.ours or wanted.name in self._removals:
+            if link is None or not link.ours:
                 continue
             bridge = linkinfo.find(self._rtnl, wanted.bridge)
-            in_place = link.up and link.hairpin and bridge is not None and link.master == bridge.index
+            in_place = bridge is not None and link.master == bridge.index
             peers = insides.get(wanted.namespace)
-            found = (
-                each for each in peers or () if (each[0].index, each[0].name) == (link.peer, wanted.peer)
-            )
-            peer, cidrs = next(found, (None, []))
-            yield _veth(
-                wanted.bridge if in_place else "",
-                link,
-                "" if peers is None else wanted.namespace,
-                peer,
-                cidrs,
-            )
+            found = (p for p in peers or () if (p.link.index, p.link.name) == (link.peer, wanted.peer))
+            namespace = "" if peers is None else wanted.namespace
+            yield _veth(wanted.bridge if in_place else "", link, namespace, next(found, None))
 
     def _everything(self) -> Iterator[Veth]:
         links = {link.index: link for link in linkinfo.links(self._rtnl)}
@@ -171,17 +177,16 @@ class VethDriver(OneByOne):
         seen: set[int] = set()
         insides = in_each(sorted(map(str, self._folder.iterdir())), _peers) if ours else {}
         for namespace, peers in insides.items():
-            for peer, cidrs in peers:
-                link = ours.get(peer.peer)
-                if link is None or link.peer != peer.index or link.index in seen:
+            for peer in peers:
+                link = ours.get(peer.link.peer)
+                if link is None or link.peer != peer.link.index or link.index in seen:
                     continue
                 seen.add(link.index)
                 master = links.get(link.master)
-                bridge = master.name if master and link.up and link.hairpin else ""
-                yield _veth(bridge, link, namespace, peer, cidrs)
+                yield _veth(master.name if master else "", link, namespace, peer)
         for index, link in ours.items():
             if index not in seen:
-                yield _veth("", link, "", None, [])
+                yield _veth("", link, "", None)
 
     def _find(self, name: str) -> Link:
         link = linkinfo.find(self._rtnl, name)
@@ -256,23 +261,34 @@ def _pair(wanted: Veth, bridge: int, namespace: int) -> Packed:
     return Packed(wire.RTM_NEWLINK, wire.CREATE, body + pack(linkinfo.IFLA_LINKINFO, kind + data))
 
 
-def _peers(inside: Rtnl) -> list[tuple[Link, list[str]]]:
-    """The veths inside a namespace, each with our addresses; those added besides are the user's."""
+def _peers(inside: Rtnl) -> list[_Peer]:
+    """The veths inside a namespace, each with our address; those added besides are the user's."""
     peers = linkinfo.links(inside, "veth")
-    ours = [each for each in linkinfo.addresses(inside) if each.protocol == PROTOCOL] if peers else []
-    return [(link, [each.cidr for each in ours if each.index == link.index]) for link in peers]
+    if not peers:
+        return []
+    ours = [each for each in linkinfo.addresses(inside) if each.protocol == PROTOCOL]
+    cidrs = {each.index: each.cidr for each in reversed(ours)}
+    reached = linkinfo.on_link(inside)
+    return [
+        _Peer(link, cidr := cidrs.get(link.index, ""), not cidr or is_routed(link.index, cidr, reached))
+        for link in peers
+    ]
 
 
-def _veth(bridge: str, link: Link, namespace: str, peer: Link | None, cidrs: list[str]) -> Veth:
-    """What is seen of a pair; a part that is missing or down shows as empty, and so differs."""
-    alive = peer is not None and peer.up
+def _veth(bridge: str, link: Link, namespace: str, peer: _Peer | None) -> Veth:
+    """What is seen of a pair; a part that is missing or down shows as empty, and so differs.
+
+    What is amiss and can be mended in place shows as a pair that is in no bridge, or without its MTU.
+    """
+    alive = peer is not None and peer.link.up
+    in_order = link.up and link.hairpin and (peer is None or peer.routed)
     return Veth(
         name=link.name,
-        bridge=bridge,
-        mtu=link.mtu,
+        bridge=bridge if in_order else "",
+        mtu=link.mtu if peer is None or peer.link.mtu == link.mtu else 0,
         namespace=namespace,
-        peer=peer.name if peer is not None and alive else "",
-        mac=peer.mac if peer is not None else "",
-        cidr=cidrs[0] if cidrs else "",
-        owner=link.owner,
+        peer=peer.link.name if peer is not None and alive else "",
+        mac=peer.link.mac if peer is not None else "",
+        cidr=peer.cidr if peer is not None else "",
+        owner=link.marked,
     )

@@ -158,11 +158,12 @@ class Port(Resource, frozen=True):
 
 
 class Address(Resource, frozen=True):
-    """An address in CIDR form on a bridge of the host."""
+    """An address in CIDR form on a bridge of the host, with the route to its subnet."""
 
     link: str
     cidr: str
-    changeable = frozenset({"owner"})
+    routed: bool = True
+    changeable = frozenset({"routed", "owner"})
     unseen = frozenset({"owner"})
 
     def name_of(self) -> str:

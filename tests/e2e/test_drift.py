@@ -6,6 +6,8 @@ import pytest
 
 from tests.e2e.probes import ask, idle, serve
 
+VETH = "$(ip -o link show master br7 | cut -d' ' -f2 | cut -d@ -f1 | head -1)"
+
 
 @pytest.fixture(scope="module")
 def pair(lab):
@@ -25,9 +27,9 @@ def pair(lab):
     return lab
 
 
-def mended(lab, damage, told, space=None):
+def mended(lab, damage, told):
     """After the damage plan tells of it; reconcile mends it and says no more."""
-    (space or lab.host).sh(damage)
+    lab.host.sh(damage)
     try:
         assert told in lab.plan()
     finally:
@@ -66,8 +68,38 @@ def test_a_namespace_that_nothing_holds_any_more_is_replaced_with_all_in_it(pair
     assert pair.plan() == "nothing to change"
 
 
-def test_a_loopback_inside_is_put_up_again_and_nothing_is_replaced(pair):
-    before = pair.inspect("web")["State"]["Pid"]
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("ip link set br7 group 0", "~ modify bridge br7"),
+        (f"ip link set {VETH} group 0", "~ modify veth"),
+        ("ip route del 10.77.0.0/24 dev br7", "~ modify address 10.77.0.1/24 dev br7"),
+        ("{inside} ip link set eth0 mtu 1200", "~ modify veth"),
+        ("{inside} ip route del 10.77.0.0/24 dev eth0", "~ modify veth"),
+        ("{inside} ip link set lo down", "~ modify namespace"),
+    ],
+)
+def test_what_drifted_is_mended_in_place(pair, damage, told):
     inside = f"nsenter --net={pair.state}/netns/{pair.inspect('web')['Id']}"
-    mended(pair, f"{inside} ip link set lo down", "~ modify namespace")
-    assert pair.inspect("web")["State"]["Pid"] == before
+    before = [pair.inspect(name)["State"]["Pid"] for name in ("web", "db")]
+    links = pair.host.sh("ip -o link show group 28267 | cut -d: -f1")
+    mended(pair, damage.format(inside=inside), told)
+    assert before == [pair.inspect(name)["State"]["Pid"] for name in ("web", "db")]
+    assert pair.host.sh("ip -o link show group 28267 | cut -d: -f1") == links
+
+
+def test_an_address_put_back_by_hand_is_no_difference(pair):
+    pair.host.sh("ip addr del 10.77.0.1/24 dev br7; ip addr add 10.77.0.1/24 dev br7")
+    assert pair.plan() == "nothing to change"
+    pair.netkit("reconcile")
+
+
+def test_a_bridge_keeps_the_mtu_of_the_uplink_when_its_last_container_has_gone(lab):
+    lab.host.sh("ip link set up0 mtu 1400; ip route add default via 198.51.100.2")
+    try:
+        lab.netkit("network", "create", "small")
+        lab.netkit("run", "--rm", "--network", "small", "box", "true")
+        assert lab.plan() == "nothing to change"
+    finally:
+        lab.host.sh("ip route del default; ip link set up0 mtu 1500")
+        lab.netkit("network", "rm", "small")

@@ -115,23 +115,23 @@ def test_a_port_more_costs_the_other_ports_nothing(host):
 
 @pytest.mark.parametrize(
     "drift",
-    ["ip link set br0 down", "ip link set br0 mtu 1300", "ip link set br0 alias ''"],
+    [
+        "ip link set br0 down",
+        "ip link set br0 mtu 1300",
+        "ip link set br0 alias ''",
+        "ip link set br0 group 0",
+    ],
 )
 def test_drift_of_a_bridge_is_seen_and_mended(host, drift):
     host.links.create(BR0)
     host.sh(drift)
     (seen,) = host.links.observe([BR0])
     assert seen != BR0
+    assert list(host.links.observe(None)) == [seen]
     host.links.modify(seen, BR0)
     assert list(host.links.observe([BR0])) == [BR0]
 
 
-def test_links_and_addresses_of_others_are_not_ours(host):
-    host.sh("ip link add br0 type bridge; ip address add 10.0.0.1/24 dev br0; ip link set br0 up")
-    assert list(host.links.observe(None)) == []
-    assert list(host.links.observe([BR0, ADDRESS])) == []
-    with pytest.raises(Conflict, match="an interface named br0 exists already"):
-        host.links.create(BR0)
 @pytest.mark.parametrize("mtu", [1500, 1400])
 def test_a_bridge_keeps_its_mtu_whatever_comes_and_goes_in_it(host, mtu):
     wanted = msgspec.structs.replace(BR0, mtu=mtu)
@@ -168,6 +168,12 @@ def test_an_address_that_was_taken_and_given_back_by_hand_stands(host):
     assert list(host.links.observe(None)) == [BR0]
 
 
+def test_links_and_addresses_of_others_are_not_ours(host):
+    host.sh("ip link add br0 type bridge; ip address add 10.0.0.1/24 dev br0; ip link set br0 up")
+    assert list(host.links.observe(None)) == []
+    assert list(host.links.observe([BR0, ADDRESS])) == []
+    with pytest.raises(Conflict, match="an interface named br0 exists already"):
+        host.links.create(BR0)
     with pytest.raises(Conflict, match="is not netkit's"):
         host.links.create(ADDRESS)
 
@@ -251,14 +257,29 @@ def test_a_pair_is_made_with_its_peer_inside(host):
     assert "inet6" not in shown
 
 
-@pytest.mark.parametrize("drift", ["ip link set nk2 nomaster", "ip link set nk2 down", "ip link del br0"])
+@pytest.mark.parametrize(
+    "drift",
+    [
+        "ip link set nk2 nomaster",
+        "ip link set nk2 down",
+        "ip link del br0",
+        "ip link set nk2 mtu 1200",
+        "ip link set nk2 group 0",
+        "{inside} ip link set eth0 mtu 1200",
+        "{inside} ip route del 10.0.0.0/24 dev eth0",
+    ],
+)
 def test_drift_of_a_pair_is_seen_and_mended(host, drift):
     host.links.create(BR0)
     wanted = veth(host.space("c2"))
     host.veths.create(wanted)
-    host.sh(drift)
+    host.sh(drift.format(inside=f"nsenter --net={wanted.namespace}"))
     (seen,) = host.veths.observe([wanted])
-    assert seen.bridge == ""
+    assert list(host.veths.observe(None)) == [seen]
+    assert {name for name in seen.__struct_fields__ if getattr(seen, name) != getattr(wanted, name)} < set(
+        Veth.changeable
+    )
+    assert seen != wanted
     host.links.create(BR0)
     host.veths.modify(seen, wanted)
     assert list(host.veths.observe([wanted])) == [wanted]
@@ -288,6 +309,32 @@ def test_a_pair_given_up_is_gone_at_once_and_its_name_is_free(host):
     host.veths.delete(wanted)
     host.veths.drain()
     assert "nk2" not in host.sh("ip -o link")
+
+
+class Late(Rtnl):
+    """A socket whose answers are read only when the pairs given up have gone."""
+
+    veths = None
+
+    def ask(self, kind, body):
+        answer = super().ask(kind, body)
+        if self.veths:
+            self.veths.drain()
+        return answer
+
+
+def test_a_pair_that_goes_while_one_looks_has_gone(host):
+    host.links.create(BR0)
+    wanted = veth(host.space("c2"))
+    with Late.open(host.path) as late:
+        veths = VethDriver(late, host.folder, host.path)
+        try:
+            veths.create(wanted)
+            veths.delete(wanted)
+            late.veths = veths
+            assert list(veths.observe([wanted])) == []
+        finally:
+            veths.close()
 
 
 def test_an_interface_name_taken_in_the_container_is_a_conflict(host):
@@ -400,8 +447,11 @@ def test_facts_of_the_host(host):
     host.sh("ip route add default via 10.9.0.2")
     host.links.create(BR0)
     host.links.create(ADDRESS)
+    refused = ["blackhole 10.8.0.0/24", "unreachable 10.8.1.0/24", "prohibit 10.8.2.0/24"]
+    host.sh("; ".join(f"ip route add {each}" for each in [*refused, "unreachable default metric 1"]))
     facts = HostNetwork(host.rtnl)
     assert ("10.9.0.0/24", "up0") in facts.routes()
+    assert {(each.split()[1], "") for each in refused} < set(facts.routes())
     assert facts.kinds()["br0"] == "bridge"
     assert facts.uplink_mtu() == 1400
     assert facts.foreign_addresses(["up0", "br0"]) == {"up0": ["10.9.0.1/24"], "br0": []}
@@ -420,6 +470,3 @@ def test_stale_flows_are_forgotten_and_others_kept(host):
         assert forget([Flow("udp", answer="127.0.0.1", answer_port=54)]) == 1
 
     libc.in_namespace(host.path, inside)
-    refused = ["blackhole 10.8.0.0/24", "unreachable 10.8.1.0/24", "prohibit 10.8.2.0/24"]
-    host.sh("; ".join(f"ip route add {each}" for each in [*refused, "unreachable default metric 1"]))
-    assert {(each.split()[1], "") for each in refused} < set(facts.routes())
