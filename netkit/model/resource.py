@@ -324,12 +324,14 @@ class Entry(Resource, frozen=True):
 class File(Resource, frozen=True):
     """A file under the state folder, bind-mounted into a container: hosts, hostname, resolv.conf.
 
-    It is rewritten in place, never replaced: the container's mount holds the inode.
+    It is rewritten in place, never replaced: the container's mount holds the inode. Where somebody
+    else replaced it, it is not `shown` to the container until it has been mounted anew.
     """
 
     path: str
     content: str
-    changeable = frozenset({"content", "owner"})
+    shown: bool = True
+    changeable = frozenset({"content", "shown", "owner"})
     unseen = frozenset({"owner"})
 
     def name_of(self) -> str:

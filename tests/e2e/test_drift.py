@@ -103,3 +103,22 @@ def test_a_bridge_keeps_the_mtu_of_the_uplink_when_its_last_container_has_gone(l
     finally:
         lab.host.sh("ip route del default; ip link set up0 mtu 1500")
         lab.netkit("network", "rm", "small")
+
+
+@pytest.mark.parametrize("damage", ["rm hosts", "rm hosts; mkdir hosts", "sed -i s/localhost/lost/ hosts"])
+def test_a_hosts_file_that_was_replaced_is_mended_inside_as_well(pair, damage):
+    folder = pair.state / "containers" / pair.inspect("web")["Id"]
+    before = pair.inspect("web")["State"]["Pid"]
+    mended(pair, f"cd {folder}; {damage}", f" file {folder}/hosts")
+    pair.netkit("link", "add", "web", "db:later")
+    assert "later" in pair.out("exec", "web", "cat", "/etc/hosts")
+    pair.netkit("link", "rm", "web", "later")
+    assert "later" not in pair.out("exec", "web", "cat", "/etc/hosts")
+    assert pair.inspect("web")["State"]["Pid"] == before
+
+
+def test_a_folder_in_a_files_place_stops_no_removal(pair):
+    idle(pair, "odd", "--network", "n7")
+    pair.host.sh(f"cd {pair.state}/containers/{pair.inspect('odd')['Id']}; rm hosts; mkdir -p hosts/full")
+    pair.netkit("rm", "-f", "odd")
+    assert pair.plan() == "nothing to change"

@@ -4,6 +4,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -280,3 +281,37 @@ def test_memory_that_ran_out_is_told(boxes):
     boxes.runtime.start(box.id)
     assert boxes.runtime.wait(box.id, 20) == 137
     assert boxes.runtime.status(box.id).oom
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "rm hosts",
+        "echo x >y; mv y hosts",
+        "mv hosts hosts.bak; echo x >hosts",
+        "rm hosts; mkdir hosts; echo x >hosts/x",
+        "mv hosts hosts.bak; ln -s hosts.bak hosts",
+        "rm hosts; mkfifo hosts",
+    ],
+)
+def test_a_file_that_was_replaced_is_shown_inside_again(boxes, damage):
+    box = boxes.create("a", "sh", "-c", "until grep new /etc/hosts; do sleep 0.02; done")
+    boxes.runtime.start(box.id)
+    wanted = boxes.resources(box)[0]
+    host_sees = Path("/proc/self/mountinfo").read_text()
+    assert list(boxes.files.observe(wanted)) == wanted
+    for content in ("old\n", "new\n"):
+        wanted = [msgspec.structs.replace(each, content=content) for each in wanted]
+        if content == "old\n":
+            subprocess.run(damage, shell=True, check=True, cwd=boxes.places.folder(box.id))
+        seen = {each.path: each for each in boxes.files.observe(wanted)}
+        for file in wanted:
+            assert seen.get(file.path) != file
+            if file.path in seen:
+                boxes.files.modify(seen[file.path], file)
+            else:
+                boxes.files.create(file)
+        assert list(boxes.files.observe(wanted)) == wanted
+        assert [each.shown for each in boxes.files.observe(None)] == [True] * 3
+    assert boxes.runtime.wait(box.id, 5) == 0
+    assert Path("/proc/self/mountinfo").read_text() == host_sees
