@@ -17,7 +17,7 @@ from netkit.errors import SpecError
 MARK = "netkit:"
 LINK_GROUP = 0x6E6B  # IFLA_GROUP of links we made: "nk"
 PROTOCOL = 110  # IFA_PROTO of addresses and rtm_protocol of routes we made: "n"
-CHAIN_PREFIX = "NETKIT-"  # iptables chains and ipsets
+CHAIN_PREFIX = "NETKIT-"  # iptables chains
 USER_CHAIN = CHAIN_PREFIX + "USER"  # the user's own: its rules are never touched
 FORWARD = CHAIN_PREFIX + "FORWARD"
 ISOLATE = CHAIN_PREFIX + "ISOLATE"
