@@ -34,7 +34,7 @@ class FileDriver(OneByOne):
 
     def observe(self, scope: Sequence[Resource] | None) -> Iterable[Resource]:
         wished = self._all() if scope is None else ((Path(each.name_of()), each.owner) for each in scope)
-        lost: dict[Path, Mapping[str, str]] = {}
+        lost: dict[Path, Mapping[str, list[str]]] = {}
         for path, owner in wished:
             match _is_file(path):
                 case None:
@@ -75,9 +75,8 @@ class FileDriver(OneByOne):
     def _show(self, path: Path) -> None:
         """Mount the file in the place of the one that the container has, where that is another."""
         folder = self._folder(path)
-        target = _lost(folder).get(path.name)
-        pid = folder.process()
-        if target is None or not pid:
+        targets, pid = _lost(folder).get(path.name, ()), folder.process()
+        if not targets or not pid:
             return
         try:
             namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -85,7 +84,8 @@ class FileDriver(OneByOne):
             return  # it has just ended
         try:
             if folder.process() == pid:  # and not somebody who has been given its number
-                libc.bind_into(namespace, str(path), target)
+                for target in targets:
+                    libc.bind_into(namespace, str(path), target)
         except OSError as err:
             raise ApplyError(
                 f"cannot show {path} to the container: {err.strerror}",
@@ -95,8 +95,8 @@ class FileDriver(OneByOne):
             os.close(namespace)
 
 
-def _lost(folder: Folder) -> dict[str, str]:
-    """What the running container has mounted that lies no longer in its folder: name → place inside.
+def _lost(folder: Folder) -> dict[str, list[str]]:
+    """What the running container has mounted that lies no longer in its folder: name → places inside.
 
     mountinfo tells a mount's file by its path now: another name, or `//deleted` behind it. What the
     user mounted over ours is from elsewhere. A pid that was given to another process does no harm.
@@ -104,8 +104,12 @@ def _lost(folder: Folder) -> dict[str, str]:
     pid = folder.read("pidfile").strip()
     roots = {place: root for root, place in _mounts(pid)}  # of several the last is on top
     here = f"/{folder.id}/"
-    ours = ((Path(place).name, place, root) for place, root in roots.items() if here in root)
-    return {name: place for name, place, root in ours if not root.endswith(here + name)}
+    lost: dict[str, list[str]] = {}
+    for place, root in roots.items():
+        name = place.rpartition("/")[2]
+        if here in root and not root.endswith(here + name):
+            lost.setdefault(name, []).append(place)
+    return lost
 
 
 def _mounts(pid: str) -> Iterator[tuple[str, str]]:
