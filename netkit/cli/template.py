@@ -1,7 +1,8 @@
 """Templates as `inspect -f` takes them: the part of Go's text/template that Docker's users write.
 
-Fields, `json`, `index`, `len`, `join`, `upper`, `lower`, parentheses; `range` (with variables),
-`if`, `else`, `end`; `{{-` and `-}}` take blanks away. Anything else is refused by name. Pure.
+Fields, `json`, `index`, `len`, `join`, `upper`, `lower`, `eq`, `ne`, `and`, `or`, `not`, parentheses;
+`range` (with variables), `if`, `else`, `end`; `{{-` and `-}}` take blanks away. Anything else is
+refused by name. Pure.
 
     >>> fill("{{range .Nets}}{{.IP}} {{end}}", {"Nets": {"a": {"IP": "10.0.0.1"}}})
     '10.0.0.1 '
@@ -17,7 +18,8 @@ from netkit.errors import SpecError
 _ACTION = re.compile(r"(\{\{.*?\}\})", re.DOTALL)
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[()|]|[^\s()|"]+')
 _LOOP = re.compile(r"(?:(?P<names>\$\w+(?:\s*,\s*\$\w+)?)\s*:=\s*)?(?P<source>.+)", re.DOTALL)
-_HINT = "fields as {{.A.B}}; json, index, len, join, upper, lower; range, if, else, end"
+_HINT = "fields as {{.A.B}}; json, index, len, join, upper, lower; eq, ne, and, or, not; range, if, else, end"
+_CONSTANTS = {"true": True, "false": False, "nil": None}
 
 
 class Block(NamedTuple):
@@ -76,6 +78,8 @@ def _pieces(template: str) -> Iterator[tuple[str, str]]:
         after = parts[number + 1] if number + 1 < len(parts) else ""
         text = text.lstrip() if before.endswith("-}}") else text
         text = text.rstrip() if after.startswith("{{-") else text
+        if "{{" in text:
+            raise SpecError(f"{text[text.index('{{') :]} is not closed", hint="end it with }}")
         yield text, after[2:-2].removeprefix("-").removesuffix("-").strip()
 
 
@@ -147,6 +151,8 @@ def _operand(words: list[str], scope: Scope, text: str) -> tuple[Any, list[str]]
         return _text(first), rest
     if first.lstrip("-").isdigit():
         return int(first), rest
+    if first in _CONSTANTS:
+        return _CONSTANTS[first], rest
     if first.startswith("."):
         return _field(scope.value, first), rest
     name, dot, path = first.partition(".")
@@ -175,10 +181,21 @@ def _field(value: Any, path: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as text: words plain, the rest as JSON."""
+    """A value as Go prints it: `word`, `[a b]`, `map[k:v]`, `true`; what is not there `<no value>`."""
     if value is None:
         return "<no value>"
+    if isinstance(value, list):
+        return f"[{' '.join('<nil>' if item is None else shown(item) for item in value)}]"
+    if isinstance(value, dict):
+        pairs = (f"{key}:{'<nil>' if item is None else shown(item)}" for key, item in sorted(value.items()))
+        return f"map[{' '.join(pairs)}]"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise TypeError("it wants more")
+    return values
 
 
 def _index(value: Any, *keys: Any) -> Any:
@@ -195,5 +212,10 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "join": lambda values, separator: separator.join(values),
     "upper": str.upper,
     "lower": str.lower,
+    "eq": lambda value, *others: any(value == other for other in _some(others)),
+    "ne": lambda value, other: value != other,
+    "and": lambda *values: next((value for value in _some(values) if not value), values[-1]),
+    "or": lambda *values: next((value for value in _some(values) if value), values[-1]),
+    "not": lambda value: not value,
     "println": lambda *values: " ".join(shown(value) for value in values) + "\n",
 }

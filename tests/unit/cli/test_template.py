@@ -31,6 +31,13 @@ FILLED = {
     '{{join .Env " "}} {{len .Env}} {{upper .Id}}': "A=1 B=2 2 ABC",
     "a {{- .Id -}} b": "aabcb",
     '{{.Id}}{{"\\n"}}': "abc\n",
+    # Lists, maps and what they lack, as Go prints them.
+    "{{.Env}} {{.Empty}}": "[A=1 B=2] []",
+    "{{.Ports}}": "map[80/tcp:[map[HostPort:8080]]]",
+    "{{.State}}": "map[Error:<nil> Pid:7 Running:true]",
+    '{{if eq .Id "abc"}}y{{else}}n{{end}}{{if ne .Id "abc"}}y{{else}}n{{end}}': "yn",
+    "{{eq .State.Pid 8 7}} {{eq .State.Running true}} {{not .Empty}}": "true true true",
+    '{{if and .Id (eq .State.Pid 7)}}both{{end}} {{or .Empty .Id "x"}} {{and .Id .Empty}}': "both abc []",
 }
 
 
@@ -56,6 +63,10 @@ REFUSED = {
     '{{"\\x"}}': "not understood",
     "{{if}}{{end}}": "not understood",
     "{{join .State 1}}": "worked out",
+    "{{.Bad": "{{.Bad is not closed",
+    "{{.Id}} {{ .Env": "{{ .Env is not closed",
+    "{{eq .Id}}": "worked out",
+    "{{and}}": "worked out",
 }
 
 
