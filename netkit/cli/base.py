@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from netkit.cli import completion
 from netkit.client import Client
 from netkit.errors import NetkitError
 
@@ -302,6 +303,12 @@ def failed(failures: Sequence[NetkitError]) -> None:
         raise click.exceptions.Exit(failures[0].exit_code)
 
 
+def demand_terminal() -> None:
+    """Refuse to give a container a terminal whose keys come from none. Raises NetkitError."""
+    if not sys.stdin.isatty():
+        raise NetkitError("the input device is not a TTY", hint="leave -t out")
+
+
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Say on stderr what is going on, at a terminal and once it lasts longer than a second."""
@@ -331,19 +338,10 @@ def waiting(text: str) -> Iterator[None]:
 
 def containers(count: int = -1) -> Callable[[Any], Any]:
     """The argument `name`, or `names` for any number; a shell completes them."""
-
-    def known(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-        # Never start a daemon because somebody pressed the tab key.
-        os.environ["NETKIT_AUTOSTART"] = "0"
-        with contextlib.suppress(NetkitError, OSError):
-            found = Client(ctx.params.get("host") or "").get("/containers/json", all=True)
-            names = (name.removeprefix("/") for row in found for name in row["Names"])
-            return sorted(name for name in names if name.startswith(incomplete))
-        return []
-
     name = "name" if count == 1 else "names"
     metavar = "CONTAINER" if count == 1 else "CONTAINER..."
-    return click.argument(name, nargs=count, required=True, shell_complete=known, metavar=metavar)
+    complete = completion.containers
+    return click.argument(name, nargs=count, required=True, shell_complete=complete, metavar=metavar)
 
 
 def mapping(pairs: Iterable[str], what: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from netkit.cli import completion
 from netkit.cli.base import Door, Lazy, each, verb
 from netkit.cli.daemon import switch
 from netkit.model.names import parse_interface
@@ -58,7 +59,7 @@ def ls(door: Door) -> None:
 
 
 @verb("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.bridges)
 def show(door: Door, name: str) -> None:
     """Show one bridge."""
     found = door.client.get(f"/netkit/bridges/{name}")
@@ -70,14 +71,14 @@ def show(door: Door, name: str) -> None:
 
 
 @verb("rm", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=completion.bridges)
 def rm(door: Door, names: tuple[str, ...]) -> None:
     """Remove bridges and their networks; an adopted one stays and is only let go."""
     each(door, names, lambda name: door.change("DELETE", f"/netkit/bridges/{name}"))
 
 
 @verb("attach", changes=True)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.bridges)
 @click.argument("interface")
 def attach(door: Door, name: str, interface: str) -> None:
     """Put an interface of the host into a bridge."""
@@ -85,7 +86,7 @@ def attach(door: Door, name: str, interface: str) -> None:
 
 
 @verb("detach", changes=True)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.bridges)
 @click.argument("interface")
 def detach(door: Door, name: str, interface: str) -> None:
     """Take an interface of the host out of a bridge."""

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from netkit.cli import completion
 from netkit.cli.base import Door, Lazy, age, each, verb
 from netkit.cli.inspect import show, with_template
 from netkit.errors import ApplyError, NotFound
@@ -44,7 +45,7 @@ def image() -> None:
 
 
 @verb("import", changes=True)
-@click.argument("file", metavar="FILE.tar")
+@click.argument("file", metavar="FILE.tar", shell_complete=completion.files)
 @click.argument("name", metavar="NAME[:TAG]")
 def import_(door: Door, file: str, name: str) -> None:
     """Make an image from a tar of a root file system; - reads it from stdin."""
@@ -67,7 +68,8 @@ def import_(door: Door, file: str, name: str) -> None:
 
 
 @verb("ls", quiet=True)
-def ls(door: Door) -> None:
+@click.argument("name", default="", metavar="[NAME[:TAG]]", shell_complete=completion.images)
+def ls(door: Door, name: str) -> None:
     """List images."""
     found = door.client.get("/images/json")
     if door.quiet and not door.as_json:
@@ -83,7 +85,7 @@ def ls(door: Door) -> None:
 
 
 @verb("rm", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=completion.images)
 @click.option("--force", "-f", is_flag=True)
 def rm(door: Door, names: tuple[str, ...], force: bool) -> None:
     """Remove images."""
@@ -91,7 +93,7 @@ def rm(door: Door, names: tuple[str, ...], force: bool) -> None:
 
 
 @verb("inspect")
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=completion.images)
 @with_template
 def inspect(door: Door, names: tuple[str, ...], template: str) -> None:
     """Show images in full."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from netkit.cli import completion
 from netkit.cli.base import Door, failed, verb
 from netkit.errors import NotFound
 
@@ -21,7 +22,7 @@ def with_template(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @verb("inspect")
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=completion.everything)
 @with_template
 @click.option("--type", "kind", type=click.Choice(sorted(PLACES)), default=None)
 def inspect(door: Door, names: tuple[str, ...], template: str, kind: str | None) -> None:

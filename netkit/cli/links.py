@@ -6,6 +6,7 @@ netkit publish web 8080:80
 
 import click
 
+from netkit.cli import completion
 from netkit.cli.base import Door, Lazy, verb
 from netkit.model.words import parse_link, parse_publication
 
@@ -16,8 +17,8 @@ def link() -> None:
 
 
 @verb("add", changes=True)
-@click.argument("parent")
-@click.argument("target", metavar="NAME:ALIAS")
+@click.argument("parent", shell_complete=completion.containers)
+@click.argument("target", metavar="NAME:ALIAS", shell_complete=completion.targets)
 def add(door: Door, parent: str, target: str) -> None:
     """Let PARENT reach the exposed ports of NAME, known to it as ALIAS."""
     name, alias = parse_link(target)
@@ -25,8 +26,8 @@ def add(door: Door, parent: str, target: str) -> None:
 
 
 @verb("rm", changes=True)
-@click.argument("parent")
-@click.argument("alias")
+@click.argument("parent", shell_complete=completion.containers)
+@click.argument("alias", shell_complete=completion.links)
 def rm(door: Door, parent: str, alias: str) -> None:
     """Take a link away; connections through it end."""
     door.change("DELETE", "/netkit/links", parent=parent, alias=alias)
@@ -44,7 +45,7 @@ def ls(door: Door) -> None:
 
 
 @verb("publish", changes=True)
-@click.argument("container")
+@click.argument("container", shell_complete=completion.containers)
 @click.argument("ports", nargs=-1, required=True, metavar="[IP:][HOST]:CONTAINER[/PROTO]…")
 def publish(door: Door, container: str, ports: tuple[str, ...]) -> None:
     """Publish ports of a container, running or not."""
@@ -54,7 +55,7 @@ def publish(door: Door, container: str, ports: tuple[str, ...]) -> None:
 
 
 @verb("unpublish", changes=True)
-@click.argument("container")
+@click.argument("container", shell_complete=completion.containers)
 @click.argument("ports", nargs=-1, required=True, metavar="[IP:]HOST:CONTAINER[/PROTO]…")
 def unpublish(door: Door, container: str, ports: tuple[str, ...]) -> None:
     """Take published ports back; connections through them end."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from netkit.cli import completion
 from netkit.cli.base import Door, Lazy, each, mapping, verb
 from netkit.cli.daemon import switch
 from netkit.cli.inspect import show, with_template
@@ -83,7 +84,7 @@ def ls(door: Door, no_trunc: bool, filters: tuple[str, ...]) -> None:
 
 
 @verb("inspect")
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=completion.networks)
 @with_template
 def inspect(door: Door, names: tuple[str, ...], template: str) -> None:
     """Show networks in full."""
@@ -91,7 +92,7 @@ def inspect(door: Door, names: tuple[str, ...], template: str) -> None:
 
 
 @verb("rm", changes=True)
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=completion.networks)
 @click.option("--force", "-f", is_flag=True, help="A network that does not exist is no error.")
 def rm(door: Door, names: tuple[str, ...], force: bool) -> None:
     """Remove networks."""
@@ -108,13 +109,13 @@ def rm(door: Door, names: tuple[str, ...], force: bool) -> None:
 
 
 @verb("connect", changes=True)
-@click.argument("name")
-@click.argument("container")
+@click.argument("name", shell_complete=completion.networks)
+@click.argument("container", shell_complete=completion.containers)
 @click.option("--ip", default="", metavar="IP")
 @click.option("--mac-address", default="", metavar="MAC")
 @click.option("--interface", default="", help="Name of the interface inside the container.")
 @click.option("--alias", multiple=True)
-@click.option("--link", multiple=True, metavar="NAME:ALIAS")
+@click.option("--link", multiple=True, metavar="NAME:ALIAS", shell_complete=completion.targets)
 @click.option("--gw-priority", type=int, default=0, help="The highest has the default route.")
 def connect(door: Door, name: str, container: str, **wish: Any) -> None:
     """Attach a container, running or not, to a network."""
@@ -131,8 +132,8 @@ def connect(door: Door, name: str, container: str, **wish: Any) -> None:
 
 
 @verb("disconnect", changes=True)
-@click.argument("name")
-@click.argument("container")
+@click.argument("name", shell_complete=completion.networks)
+@click.argument("container", shell_complete=completion.containers)
 @click.option("--force", "-f", is_flag=True)
 def disconnect(door: Door, name: str, container: str, force: bool) -> None:
     """Detach a container from a network."""
@@ -140,8 +141,8 @@ def disconnect(door: Door, name: str, container: str, force: bool) -> None:
 
 
 @verb("alias", changes=True)
-@click.argument("name")
-@click.argument("container")
+@click.argument("name", shell_complete=completion.networks)
+@click.argument("container", shell_complete=completion.containers)
 @click.option("--add", multiple=True, metavar="ALIAS")
 @click.option("--rm", "remove", multiple=True, metavar="ALIAS")
 def alias(door: Door, name: str, container: str, add: tuple[str, ...], remove: tuple[str, ...]) -> None:

@@ -12,7 +12,8 @@ from typing import IO, Any
 
 import click
 
-from netkit.cli.base import Door, mapping, verb
+from netkit.cli import completion
+from netkit.cli.base import Door, demand_terminal, mapping, verb
 from netkit.cli.wishes import network_wish, parse_bytes, wish_body
 from netkit.errors import NetkitError, SpecError
 from netkit.model.names import nearest, parse_name
@@ -27,21 +28,23 @@ _WORDS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that run and create have in common."""
     many: dict[str, Any] = {"multiple": True}
+    networks = {**many, "shell_complete": completion.networks}
+    restart: dict[str, Any] = {"shell_complete": completion.fixed(*_POLICIES), "metavar": "POLICY"}
     options = [
         click.option("--interactive", "-i", is_flag=True, help="Keep stdin open."),
         click.option("--tty", "-t", "terminal", is_flag=True, help="Give it a terminal."),
         click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended."),
         click.option("--name", default=""),
-        click.option("--network", "--net", "networks", metavar="NAME|name=…,ip=…", **many),
+        click.option("--network", "--net", "networks", metavar="NAME|name=…,ip=…", **networks),
         click.option("--network-alias", "aliases", **many),
         click.option("--ip", default="", metavar="IP"),
         click.option("--mac-address", default="", metavar="MAC"),
-        click.option("--link", "links", metavar="NAME:ALIAS", **many),
+        click.option("--link", "links", metavar="NAME:ALIAS", shell_complete=completion.targets, **many),
         click.option("--publish", "-p", "ports", metavar="[IP:][HOST]:CONTAINER[/PROTO]", **many),
         click.option("--publish-all", "-P", is_flag=True, help="Publish all exposed ports."),
         click.option("--expose", "exposed", metavar="PORT[/PROTO]", **many),
         click.option("--env", "-e", "env", metavar="KEY=VALUE|KEY", **many),
-        click.option("--env-file", "env_files", **many),
+        click.option("--env-file", "env_files", shell_complete=completion.files, **many),
         click.option("--workdir", "-w", default=""),
         click.option("--user", "-u", default=""),
         click.option("--hostname", "-h", default=""),
@@ -53,7 +56,7 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--cap-drop", **many),
         click.option("--privileged", is_flag=True),
         click.option("--read-only", is_flag=True),
-        click.option("--restart", default="no", metavar="POLICY", help="no, on-failure[:N], always, …"),
+        click.option("--restart", default="no", help="no, on-failure[:N], always, …", **restart),
         click.option("--label", "-l", "labels", metavar="KEY=VALUE", **many),
         click.option("--add-host", "hosts", metavar="NAME:IP", **many),
         click.option("--dns", **many),
@@ -63,8 +66,8 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--entrypoint", default=None),
         click.option("--stop-signal", default=""),
         click.option("--stop-timeout", type=int, default=None),
-        click.option("--cidfile", default=""),
-        click.argument("image"),
+        click.option("--cidfile", default="", shell_complete=completion.files),
+        click.argument("image", shell_complete=completion.images),
         click.argument("argv", nargs=-1, type=click.UNPROCESSED),
     ]
     for option in reversed(options):
@@ -89,6 +92,8 @@ def run(door: Door, detach: bool, detach_keys: str, **given: Any) -> None:
     """Make a container and start it."""
     from netkit.cli.base import told
 
+    if given["interactive"] and given["terminal"] and not (detach or door.dry_run):
+        demand_terminal()
     try:
         if given["remove"] and given["restart"] != "no":
             raise SpecError("--rm and --restart exclude each other", hint="give one of them")

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from netkit.cli.base import Door, containers, verb
+from netkit.cli.base import Door, containers, demand_terminal, verb
 from netkit.errors import Conflict, NetkitError
 from netkit.exchange import Response
 
@@ -73,6 +73,8 @@ def exec_(door: Door, name: str, argv: tuple[str, ...], **given: Any) -> None:
         "Env": list(given["env"]),
         "Privileged": given["privileged"],
     }
+    if body["AttachStdin"] and terminal:
+        demand_terminal()
     made = door.client.post(f"/containers/{name}/exec", body)["Id"]
     if given["detach"]:
         door.client.post(f"/exec/{made}/start", {"Detach": True, "Tty": terminal})

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from netkit import __version__
+from netkit.cli import completion as completions
 from netkit.cli.base import Command, Door, verb
 from netkit.errors import ApplyError
 
@@ -77,8 +78,8 @@ def journal(door: Door, limit: int) -> None:
 
 
 @verb("explain")
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", shell_complete=completions.containers)
+@click.argument("target", shell_complete=completions.containers)
 @click.option("--port", "-p", type=int, default=0)
 @click.option("--protocol", type=click.Choice(["tcp", "udp", "icmp"]), default=None)
 def explain(door: Door, source: str, target: str, port: int, protocol: str | None) -> None:
