@@ -18,7 +18,7 @@ import click
 
 from netkit.cli import completion
 from netkit.client import Client
-from netkit.errors import NetkitError
+from netkit.errors import NetkitError, NotFound
 
 _SHOWN_MAX = 50
 
@@ -267,11 +267,13 @@ def told(err: NetkitError) -> int:
     return err.exit_code
 
 
-def each(door: Door, names: Iterable[str], act: Callable[[str], Any]) -> None:
+def each(
+    door: Door, names: Iterable[str], act: Callable[[str], Any], *, missing_is_fine: bool = False
+) -> None:
     """Do something to each of several things: all are tried, the exit code is the first failure's.
 
     The names of those done are printed; with --json a list of {"Name", "Error"}; with --dry-run
-    one plan for all of them.
+    one plan for all of them. What does not exist is only told where `missing_is_fine`.
     """
     failures: list[NetkitError] = []
     done: list[dict[str, str]] = []
@@ -286,11 +288,14 @@ def each(door: Door, names: Iterable[str], act: Callable[[str], Any]) -> None:
             operations += planned.operations
         except NetkitError as err:
             said = err.message
-            failures.append(err)
+            if missing_is_fine and isinstance(err, NotFound):
+                told(err)
+            else:
+                failures.append(err)
         done.append({"Name": name, "Error": said})
-    if door.dry_run:
+    if door.dry_run and (operations or not failures):
         door.plan({"Operations": operations})
-    elif door.as_json:
+    elif door.as_json and not door.dry_run:
         door.json(done)
     failed(failures)
 

@@ -66,7 +66,7 @@ def kill(door: Door, names: tuple[str, ...], signal: str) -> None:
 
 @verb("rm", changes=True)
 @containers()
-@click.option("--force", "-f", is_flag=True, help="Kill it where it runs.")
+@click.option("--force", "-f", is_flag=True, help="Kill it where it runs; a missing one is no error.")
 @click.option("--volumes", "-v", is_flag=True, help="Accepted for Docker's sake.")
 def rm(door: Door, names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers."""
@@ -74,6 +74,7 @@ def rm(door: Door, names: tuple[str, ...], force: bool, volumes: bool) -> None:
         door,
         names,
         lambda name: door.change("DELETE", f"/containers/{name}", force=force, v=volumes),
+        missing_is_fine=force,
     )
 
 

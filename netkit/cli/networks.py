@@ -96,16 +96,7 @@ def inspect(door: Door, names: tuple[str, ...], template: str) -> None:
 @click.option("--force", "-f", is_flag=True, help="A network that does not exist is no error.")
 def rm(door: Door, names: tuple[str, ...], force: bool) -> None:
     """Remove networks."""
-    from netkit.errors import NotFound
-
-    def remove(name: str) -> None:
-        try:
-            door.change("DELETE", f"/networks/{name}")
-        except NotFound:
-            if not force:
-                raise
-
-    each(door, names, remove)
+    each(door, names, lambda name: door.change("DELETE", f"/networks/{name}"), missing_is_fine=force)
 
 
 @verb("connect", changes=True)
