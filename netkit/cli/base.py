@@ -76,6 +76,11 @@ class Door:
         else:
             click.echo(text)
 
+    def done(self, value: Any) -> None:
+        """What was done, with --json; a person is told nothing where nothing went wrong."""
+        if self.as_json:
+            self.json(value)
+
     def rows(self, titles: Sequence[str], rows: Iterable[Sequence[Any]], raw: Any = None) -> None:
         """A table with aligned columns; the answer itself with --json."""
         if self.as_json:

@@ -83,6 +83,7 @@ def rm(door: Door, names: tuple[str, ...]) -> None:
 def attach(door: Door, name: str, interface: str) -> None:
     """Put an interface of the host into a bridge."""
     door.change("POST", f"/netkit/bridges/{name}/attach", {"Interface": interface})
+    door.done({"Bridge": name, "Interface": interface})
 
 
 @verb("detach", changes=True)
@@ -91,6 +92,7 @@ def attach(door: Door, name: str, interface: str) -> None:
 def detach(door: Door, name: str, interface: str) -> None:
     """Take an interface of the host out of a bridge."""
     door.change("POST", f"/netkit/bridges/{name}/detach", {"Interface": interface})
+    door.done({"Bridge": name, "Interface": interface})
 
 
 def _row(found: dict[str, Any]) -> tuple[Any, ...]:

@@ -84,6 +84,7 @@ def rm(door: Door, names: tuple[str, ...], force: bool, volumes: bool) -> None:
 def rename(door: Door, name: str, new_name: str) -> None:
     """Give a container another name."""
     door.change("POST", f"/containers/{name}/rename", name=new_name)
+    door.done({"Name": new_name})
 
 
 @verb("wait")

@@ -22,7 +22,7 @@ def link() -> None:
 def add(door: Door, parent: str, target: str) -> None:
     """Let PARENT reach the exposed ports of NAME, known to it as ALIAS."""
     name, alias = parse_link(target)
-    door.change("POST", "/netkit/links", {"Parent": parent, "Target": name, "Alias": alias})
+    door.done(door.change("POST", "/netkit/links", {"Parent": parent, "Target": name, "Alias": alias}))
 
 
 @verb("rm", changes=True)
@@ -31,6 +31,7 @@ def add(door: Door, parent: str, target: str) -> None:
 def rm(door: Door, parent: str, alias: str) -> None:
     """Take a link away; connections through it end."""
     door.change("DELETE", "/netkit/links", parent=parent, alias=alias)
+    door.done({"Parent": parent, "Alias": alias})
 
 
 @verb("ls")
@@ -51,7 +52,8 @@ def publish(door: Door, container: str, ports: tuple[str, ...]) -> None:
     """Publish ports of a container, running or not."""
     for text in ports:
         parse_publication(text)
-    door.change("POST", f"/netkit/containers/{container}/publish", {"Publish": list(ports)})
+    path = f"/netkit/containers/{container}/publish"
+    door.done(door.change("POST", path, {"Publish": list(ports)}))
 
 
 @verb("unpublish", changes=True)
@@ -59,7 +61,8 @@ def publish(door: Door, container: str, ports: tuple[str, ...]) -> None:
 @click.argument("ports", nargs=-1, required=True, metavar="[IP:]HOST:CONTAINER[/PROTO]…")
 def unpublish(door: Door, container: str, ports: tuple[str, ...]) -> None:
     """Take published ports back; connections through them end."""
-    door.change("POST", f"/netkit/containers/{container}/unpublish", {"Publish": list(ports)})
+    path = f"/netkit/containers/{container}/unpublish"
+    door.done(door.change("POST", path, {"Publish": list(ports)}))
 
 
 for _command in (add, rm, ls):

@@ -120,6 +120,7 @@ def connect(door: Door, name: str, container: str, **wish: Any) -> None:
         links=wish["link"],
     )
     door.change("POST", f"/networks/{name}/connect", {"Container": container, "EndpointConfig": config})
+    door.done({"Network": name, "Container": container})
 
 
 @verb("disconnect", changes=True)
@@ -129,6 +130,7 @@ def connect(door: Door, name: str, container: str, **wish: Any) -> None:
 def disconnect(door: Door, name: str, container: str, force: bool) -> None:
     """Detach a container from a network."""
     door.change("POST", f"/networks/{name}/disconnect", {"Container": container, "Force": force})
+    door.done({"Network": name, "Container": container})
 
 
 @verb("alias", changes=True)
@@ -140,6 +142,7 @@ def alias(door: Door, name: str, container: str, add: tuple[str, ...], remove: t
     """Change a container's aliases on a network."""
     body = {"Container": container, "Add": list(add), "Remove": list(remove)}
     door.change("POST", f"/netkit/networks/{name}/aliases", body)
+    door.done({"Network": name, **body})
 
 
 @verb("prune", changes=True)
@@ -150,7 +153,7 @@ def prune(door: Door, force: bool, filters: tuple[str, ...]) -> None:
     from netkit.cli.wishes import filter_words
 
     if not (force or door.dry_run):
-        click.confirm("Remove all networks that no container is attached to?", abort=True)
+        click.confirm("Remove all networks that no container is attached to?", abort=True, err=True)
     answer = door.change("POST", "/networks/prune", filters=filter_words(filters))
     door.said("\n".join(answer["NetworksDeleted"] or ["nothing to remove"]), answer)
 

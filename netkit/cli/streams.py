@@ -78,6 +78,7 @@ def exec_(door: Door, name: str, argv: tuple[str, ...], **given: Any) -> None:
     made = door.client.post(f"/containers/{name}/exec", body)["Id"]
     if given["detach"]:
         door.client.post(f"/exec/{made}/start", {"Detach": True, "Tty": terminal})
+        door.done({"Id": made})
         return
     sock = door.client.hijack(f"/exec/{made}/start", {"Detach": False, "Tty": terminal})
     carry(door, sock, made, terminal=terminal, stdin=interactive, resize=f"/exec/{made}/resize")
