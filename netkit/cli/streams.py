@@ -49,7 +49,7 @@ def attach(door: Door, name: str, no_stdin: bool, detach_keys: str) -> None:
     raise click.exceptions.Exit(0 if _runs(state) else state["ExitCode"])
 
 
-@verb("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@verb("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--detach", "-d", is_flag=True)
 @click.option("--interactive", "-i", is_flag=True)
 @click.option("--tty", "-t", "terminal", is_flag=True)

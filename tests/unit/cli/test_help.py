@@ -58,6 +58,7 @@ def test_every_command_that_changes_something_has_a_dry_run():
         (("ruin",), "Did you mean 'run'?"),
         (("network", "crate"), "Did you mean 'create'?"),
         (("ps", "--al"), "Did you mean '--all'?"),
+        (("exec", "--usr", "root", "web", "ls"), "Did you mean '--user'?"),
         (("run", "--publsh", "1", "box"), "--publish"),
     ],
 )
