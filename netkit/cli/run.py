@@ -212,14 +212,7 @@ def create_body(given: dict[str, Any], *, attached: bool) -> dict[str, Any]:
 
 def environment(pairs: Iterable[str], files: Iterable[str]) -> list[str]:
     """Variables from files and words; a bare name takes our own value."""
-    words: list[str] = []
-    for name in files:
-        try:
-            with open(name) as file:
-                lines = file.read().splitlines()
-        except OSError as err:
-            raise SpecError(f"cannot read {name}: {err.strerror}", hint="one KEY=VALUE a line") from err
-        words += [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    words = [word for name in files for word in _file_words(name)]
     found = []
     for word in [*words, *pairs]:
         if "=" in word:
@@ -227,6 +220,26 @@ def environment(pairs: Iterable[str], files: Iterable[str]) -> list[str]:
         elif word in os.environ:
             found.append(f"{word}={os.environ[word]}")
     return found
+
+
+def _file_words(name: str) -> Iterator[str]:
+    """The variables in a file, a line each. As Docker: what is before a name is cut off, a value is kept."""
+    try:
+        with open(name, encoding="utf-8-sig", newline="\n") as file:
+            lines = file.read().split("\n")
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "it is no UTF-8 text"
+        raise SpecError(f"cannot read {name}: {reason}", hint="one KEY=VALUE a line") from err
+    for line in lines:
+        text = line.removesuffix("\r").lstrip()
+        variable = text.partition("=")[0]
+        if not text or text.startswith("#"):
+            continue
+        if not variable:
+            raise SpecError(f"no variable name on line {line!r} of {name}", hint="one KEY=VALUE a line")
+        if set(variable) & set(" \t"):
+            raise SpecError(f"variable {variable!r} in {name} has blanks", hint="write it as KEY=VALUE")
+        yield text
 
 
 def _exposed(given: dict[str, Any]) -> dict[str, Any]:

@@ -161,3 +161,15 @@ def test_variables_from_files_words_and_ourselves(tmp_path, monkeypatch):
     assert environment(["B=2", "NOT_OURS"], [str(tmp_path / "env")]) == ["A=1", "OURS=here", "B=2"]
     with pytest.raises(SpecError):
         environment([], [str(tmp_path / "none")])
+
+
+def test_a_file_of_variables_is_read_as_docker_reads_it(tmp_path):
+    file = tmp_path / "env"
+    file.write_bytes("\ufeffA=1\r\n  B= two words \n\t# no\n\x0bC=3\n".encode())
+    assert environment([], [str(file)]) == ["A=1", "B= two words ", "C=3"]
+    for bad in (b"A B=1", b"A\t=1", b"=1", b"  =1", b"A=\xff"):
+        file.write_bytes(bad)
+        with pytest.raises(SpecError) as told:
+            environment([], [str(file)])
+        assert str(file) in told.value.message
+        assert told.value.hint
