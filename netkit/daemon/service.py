@@ -165,8 +165,14 @@ class Service(Networking):
             self._note_failure(container, err, caller)
             raise
         if not dry_run:
+            self._tell_networks("connect", outcome.subject)
             self._tell("container", "start", outcome.subject)
         return outcome
+
+    def signal(self, container: Container, number: int) -> None:
+        """Send a signal to the first process. Whatever it brings about is told after it."""
+        self.runtime.signal(container.id, number)
+        self._tell("container", "kill", container, signal=str(number))
 
     def resume(self, container: Container) -> None:
         """Follow a container found alive; one that was created and never started is started."""
@@ -193,7 +199,7 @@ class Service(Networking):
         else:
             outcome = self._settle(lambda intent: containers.stop(intent, container_id, end), caller)
         container: Container = outcome.subject
-        self._tell("container", "die", container, exitCode=str(container.exit_code))
+        self._tell_end(container)
         if container.auto_remove:
             self._forgotten(container)
         return container
@@ -208,6 +214,9 @@ class Service(Networking):
         if force and self.container(ref).running:
             end = containers.Ending(exit_code=137, finished=now())
             outcome = self._settle(lambda intent: _gone(intent, ref, end), caller, dry_run)
+            if not dry_run:
+                self._tell("container", "kill", outcome.subject, signal="9")
+                self._tell_end(outcome.subject)
         else:
             outcome = self._settle(lambda intent: containers.remove(intent, ref), caller, dry_run)
         if not dry_run:
@@ -215,12 +224,11 @@ class Service(Networking):
         return outcome
 
     def rename(self, ref: str, name: str, caller: Caller, dry_run: bool = False) -> Outcome:
-        return self._change(
-            lambda intent: containers.rename(intent, ref, name),
-            caller,
-            dry_run,
-            event=("container", "rename"),
-        )
+        old = self.container(ref).name
+        outcome = self._change(lambda intent: containers.rename(intent, ref, name), caller, dry_run)
+        if not dry_run:
+            self._tell("container", "rename", outcome.subject, oldName=f"/{old}")
+        return outcome
 
     # the whole
 
@@ -294,6 +302,15 @@ class Service(Networking):
             self._forgotten(outcome.subject)
         elif self.container(container.id).running:
             self._settle(lambda intent: containers.stop(intent, container.id, end), caller)
+
+    def _tell_end(self, container: Container) -> None:
+        self._tell("container", "die", container, exitCode=str(container.exit_code))
+        self._tell_networks("disconnect", container)
+
+    def _tell_networks(self, action: str, container: Container) -> None:
+        """A container that starts comes to its networks, and leaves them when it ends."""
+        for network_id in container.endpoints:
+            self._tell("network", action, self.intent.networks[network_id], container=container.id)
 
     def _forgotten(self, container: Container) -> None:
         """A container has left the intent: its folder goes, and whoever waits is told."""

@@ -104,7 +104,6 @@ class Supervisor:
             await self._service.call(self._service.halt, container.id)
         exited = self._expect_exit(container.id)
         await self._signal(container, signal or "SIGKILL")
-        self._service.tell(container, "kill")
         if signal_number(signal or "SIGKILL") == signals.SIGKILL:
             await _within(exited, _KILL_GRACE_S)
 
@@ -139,7 +138,7 @@ class Supervisor:
         return future
 
     async def _signal(self, container: Container, signal: str) -> None:
-        await self._service.call(self._service.runtime.signal, container.id, signal_number(signal))
+        await self._service.call(self._service.signal, container, signal_number(signal))
 
     def _readable(self, container_id: str, descriptor: int) -> None:
         self._loop.remove_reader(descriptor)

@@ -92,6 +92,32 @@ def test_events_are_told_as_they_happen(busy):
     assert [line for line in past if "name=brief" in line and "exitCode=0" in line]
 
 
+def test_events_are_docker_s_in_docker_s_order(busy):
+    """From the first to the last of a container's life, its networks' events among them."""
+    idle(busy, "first", "--network", "lan")
+    number = busy.inspect("first")["Id"]
+    busy.netkit("rename", "first", "second")
+    busy.netkit("restart", "-t", "0", "second")
+    busy.netkit("rm", "-f", "second")
+    told = [
+        json.loads(line)
+        for line in busy.out("events", "--since", "1m", "--until", "0s", "--json").splitlines()
+    ]
+    mine = [(event, event["Actor"]) for event in told if number in json.dumps(event)]
+    start, end = (
+        ["network connect", "container start"],
+        ["container kill", "container die", "network disconnect"],
+    )
+    assert [f"{event['Type']} {event['Action']}" for event, _ in mine] == [
+        "container create", *start, "container rename", "container kill", *end, "container stop", *start,
+        "container restart", *end, "container destroy",
+    ]  # fmt: skip
+    values = [actor["Attributes"] for _, actor in mine]
+    assert [value["oldName"] for value in values if "oldName" in value] == ["/first"]
+    assert [value["signal"] for value in values if "signal" in value] == ["15", "9", "9"]
+    assert {value["name"] for value in values if "container" in value} == {"lan"}
+
+
 def test_the_journal_says_who_did_what(busy):
     busy.netkit("network", "create", "passing")
     busy.netkit("network", "rm", "passing")
