@@ -23,16 +23,17 @@ class Upload:
     def __init__(self, file: BinaryIO, total: int) -> None:
         self._file, self._total, self._done = file, total, 0
         self._began = time.monotonic()
-        self._shown = False
+        self._shown = ""
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
         self._done += len(data)
         if sys.stderr.isatty() and time.monotonic() - self._began > 1:
             part = f"{100 * self._done // self._total} %" if self._total else f"{self._done >> 20} MiB"
-            ending = "" if data else "\n"
-            sys.stderr.write(f"\rimporting {part}{ending}")
-            self._shown = True
+            text = f"\rimporting {part}" + ("" if data else "\n")
+            if text != self._shown:  # a terminal may be slower than the disk
+                sys.stderr.write(text)
+                self._shown = text
         return data
 
     def __iter__(self) -> Any:
@@ -71,7 +72,8 @@ def import_(door: Door, file: str, name: str) -> None:
 @click.argument("name", default="", metavar="[NAME[:TAG]]", shell_complete=completion.images)
 def ls(door: Door, name: str) -> None:
     """List images."""
-    found = door.client.get("/images/json")
+    filters = json.dumps({"reference": [name]}) if name else ""
+    found = door.client.get("/images/json", filters=filters)
     if door.quiet and not door.as_json:
         for each_ in found:
             click.echo(each_["Id"][7:19])

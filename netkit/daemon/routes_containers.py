@@ -29,11 +29,11 @@ async def index(call: Call) -> web.Response:
     listing.check(filters)
     everything = call.flag("all") or limit > 0 or listing.wants_stopped(filters)
     # States are read from files: not on the event loop, there may be a thousand containers.
-    every = await asyncio.to_thread(lambda: list(_rows(call, everything, call.flag("size"))))
-    rows = [row for row in every if _shown(call, row, filters)]
-    for row in rows:
+    every = await asyncio.to_thread(lambda: list(rows(call, everything, call.flag("size"))))
+    shown = [row for row in every if _shown(call, row, filters)]
+    for row in shown:
         row.pop("ExitCode")
-    return answer(rows[:limit] if limit > 0 else rows)
+    return answer(shown[:limit] if limit > 0 else shown)
 
 
 async def create(call: Call) -> web.Response:
@@ -173,7 +173,8 @@ def _missing_beside_the_image() -> Iterator[None]:
         raise
 
 
-def _rows(call: Call, everything: bool, sized: bool) -> Iterator[dict[str, Any]]:
+def rows(call: Call, everything: bool, sized: bool) -> Iterator[dict[str, Any]]:
+    """The items of a list, newest first, each with its ExitCode, which filters want."""
     intent, now = call.service.intent, time.time()
     for container in sorted(intent.containers.values(), key=lambda item: item.created, reverse=True):
         with contextlib.suppress(NotFound):

@@ -8,7 +8,7 @@ import asyncio
 import fnmatch
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
@@ -32,8 +32,11 @@ async def index(call: Call) -> web.Response:
     filters = call.filters(_FILTERS)
     used = Counter(container.image_id for container in call.service.intent.containers.values())
     images = await asyncio.to_thread(call.service.images.all)
-    shown = [image for image in images if _passes(image, filters)]
-    return answer([shapes_image.summary(image, used[image.id]) for image in shown])
+    references = filters.get("reference", ())
+    shown = ((image, _named(image, references)) for image in images if _passes(image, filters))
+    return answer(
+        [shapes_image.summary(i, names, used[i.id]) for i, names in shown if names or not references]
+    )
 
 
 async def show(call: Call) -> web.Response:
@@ -64,6 +67,7 @@ async def create(call: Call) -> web.Response:
 async def remove(call: Call) -> web.Response:
     """DELETE /images/X."""
     ref = plain_name(call.ref)
+    image = await asyncio.to_thread(call.service.images.get, ref)
     in_use: dict[str, list[str]] = defaultdict(list)
     for container in call.service.intent.containers.values():
         in_use[container.image_id].append(container.name)
@@ -73,6 +77,8 @@ async def remove(call: Call) -> web.Response:
         names = [shapes_image.operation("delete", "image name", name) for name in untagged]
         content = [shapes_image.operation("delete", "image", deleted)] if deleted else []
         return answer({"Operations": [*names, *content]})
+    for name in untagged:
+        call.service.events.publish("image", "untag", image.id, {"name": name})
     gone = [{"Untagged": name} for name in untagged]
     if deleted:
         gone.append({"Deleted": deleted})
@@ -119,8 +125,15 @@ def _tagged(repository: str, tag: str) -> str:
 
 
 def _passes(image: "Image", filters: Mapping[str, tuple[str, ...]]) -> bool:
-    references = filters.get("reference", ())
-    short = {name.removesuffix(":latest") for name in image.names}
-    named = any(fnmatch.fnmatchcase(name, ref) for name in {*short, *image.names} for ref in references)
     dangling = not any(value.lower() in {"1", "true"} for value in filters.get("dangling", ()))
-    return dangling and (named or not references) and passes_labels(image.labels, filters.get("label", ()))
+    return dangling and passes_labels(image.labels, filters.get("label", ()))
+
+
+def _named(image: "Image", references: Sequence[str]) -> list[str]:
+    """Those of its names that any of the patterns fits, with their tag or without; all of them for none."""
+
+    def fits(name: str) -> bool:
+        forms = (name, name.rpartition(":")[0])
+        return any(fnmatch.fnmatchcase(form, plain_name(ref)) for form in forms for ref in references)
+
+    return [name for name in image.names if not references or fits(name)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from netkit.daemon import clock, events, shapes_system
+from netkit.daemon import clock, events, routes_containers, shapes_image, shapes_system
 from netkit.daemon.call import Call, answer
 from netkit.errors import NotFound, Unsupported
 from netkit.runtime import detect
@@ -65,8 +65,18 @@ async def stream_events(call: Call) -> web.StreamResponse:
 
 
 async def disk_use(call: Call) -> web.Response:
-    """GET /system/df: what is there, without its size."""
-    return answer({"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []})
+    """GET /system/df: what is there; the size of a container's own files is not known."""
+    images = await asyncio.to_thread(call.service.images.all)
+    used = Counter(container.image_id for container in call.service.intent.containers.values())
+    return answer(
+        {
+            "LayersSize": sum(image.size for image in images),
+            "Images": [shapes_image.summary(image, image.names, used[image.id]) for image in images],
+            "Containers": await asyncio.to_thread(lambda: list(routes_containers.rows(call, True, True))),
+            "Volumes": [],
+            "BuildCache": [],
+        }
+    )
 
 
 async def no_plugins(call: Call) -> web.Response:

@@ -1,9 +1,10 @@
 """Images in the words of Docker's API; pure.
 
->>> summary(image)["RepoTags"]
+>>> summary(image, image.names, 0)["RepoTags"]
 ['busybox:latest']
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from netkit.daemon import clock
@@ -39,12 +40,12 @@ def operation(verb: str, kind: str, name: str) -> dict[str, str]:
     return {"Verb": verb, "Kind": kind, "Name": name, "Owner": "", "Text": f"{sign} {verb} {kind} {name}"}
 
 
-def summary(image: "Image", containers: int) -> dict[str, Any]:
-    """An item of GET /images/json."""
+def summary(image: "Image", names: Sequence[str], containers: int) -> dict[str, Any]:
+    """An item of GET /images/json, with those of its names that are asked for."""
     return {
         "Id": image.id,
         "ParentId": "",
-        "RepoTags": list(image.names),
+        "RepoTags": list(names),
         "RepoDigests": [],
         "Created": int(clock.seconds(image.created)),
         "Size": image.size,

@@ -146,8 +146,11 @@ def test_images_in_use_stay(lab, box_tar, tmp_path):
         "- delete image name other:v2\n- delete image sha256:"
     )
     assert "other" in lab.out("images")
+    assert lab.out("images", "-q", "other") == lab.out("images", "-q", "other:v2") != ""
     lab.netkit("image", "rm", "other:v2")
     assert "other" not in lab.out("images")
+    told = lab.out("events", "--since", "1m", "--until", "0s", "-f", "type=image").splitlines()
+    assert [line.split()[1] for line in told[-2:]] == ["untag", "delete"]
     assert lab.netkit("rmi", "other:v2", check=False).returncode == 4
 
 

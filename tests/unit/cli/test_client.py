@@ -347,3 +347,65 @@ def test_what_is_missing_does_not_hide_what_is_there(server):
     done = run(server, "network", "inspect", "-f", "{{.Name}}", "gone", "lan")
     assert done.stdout == "lan\n"
     assert done.exit_code != 0
+
+
+def test_what_is_missing_is_no_error_for_rm_by_force(server):
+    server.answers["DELETE /containers/a"] = reply(204)
+    for words in (("rm", "-f", "nothere", "a"), ("network", "rm", "-f", "nothere")):
+        done = run(server, *words)
+        assert done.exit_code == 0
+        assert "netkit: ?" in done.stderr
+    assert run(server, "rm", "-f", "nothere", "a").stdout == "a\n"
+    assert run(server, "rm", "nothere").exit_code == 4
+    shown = json.loads(run(server, "rm", "-f", "--json", "nothere").stdout)
+    assert shown == [{"Name": "nothere", "Error": "?"}]
+
+
+def test_a_dry_run_that_is_refused_has_no_plan(server):
+    server.answers["DELETE /images/box"] = reply(409, {"message": "in use", "kind": "Conflict"})
+    done = run(server, "rmi", "--dry-run", "box")
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert "in use" in done.stderr
+
+
+SILENT = {
+    ("rename", "a", "b"): ("POST /containers/a/rename", None),
+    ("publish", "a", "80:80"): ("POST /netkit/containers/a/publish", {"Ports": {}}),
+    ("unpublish", "a", "80:80"): ("POST /netkit/containers/a/unpublish", {"Ports": {}}),
+    ("link", "add", "a", "b:c"): ("POST /netkit/links", {"Parent": "a", "Target": "b", "Alias": "c"}),
+    ("link", "rm", "a", "c"): ("DELETE /netkit/links", None),
+    ("network", "connect", "lan", "a"): ("POST /networks/lan/connect", None),
+    ("network", "disconnect", "lan", "a"): ("POST /networks/lan/disconnect", None),
+    ("network", "alias", "lan", "a", "--add", "x"): ("POST /netkit/networks/lan/aliases", None),
+    ("bridge", "attach", "br0", "eth1"): ("POST /netkit/bridges/br0/attach", None),
+    ("bridge", "detach", "br0", "eth1"): ("POST /netkit/bridges/br0/detach", None),
+}
+
+
+@pytest.mark.parametrize("words", SILENT, ids=" ".join)
+def test_what_says_nothing_to_a_person_says_json_on_demand(server, words):
+    place, answer = SILENT[words]
+    server.answers[place] = reply(200, answer)
+    assert run(server, *words).stdout == ""
+    said = json.loads(run(server, *words, "--json").stdout)
+    assert said == answer if answer else said
+
+
+def test_a_question_is_no_part_of_the_json(server):
+    server.answers["POST /networks/prune"] = reply(200, {"NetworksDeleted": ["lan"]})
+    done = run(server, "network", "prune", "--json", input="y\n")
+    assert json.loads(done.stdout) == {"NetworksDeleted": ["lan"]}
+    assert "Remove all networks" in done.stderr
+
+
+def test_a_terminal_is_not_fed_from_a_pipe(server):
+    for words in (("run", "-it", "box"), ("exec", "-it", "web", "sh")):
+        refused = run(server, *words, input="x").exception
+        assert (refused.message, refused.exit_code) == ("the input device is not a TTY", 1)
+    assert asked(server) == []
+
+
+def test_images_of_one_name(server):
+    server.answers["GET /images/json"] = reply(200, [])
+    assert run(server, "images", "box", "--json").stdout == "[]\n"
+    assert asked(server) == ["GET /images/json?filters=%7B%22reference%22%3A+%5B%22box%22%5D%7D"]

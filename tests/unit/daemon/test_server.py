@@ -12,7 +12,7 @@ from aiohttp import web
 
 from netkit.daemon import server
 from netkit.errors import Conflict
-from tests.unit.daemon.fake_service import FakeService
+from tests.unit.daemon.fake_service import FakeService, image
 
 
 class Client:
@@ -486,6 +486,8 @@ def test_images_are_imported_listed_and_removed():
         assert (status, body["status"]) == (200, "sha256:" + "cd" * 32)
         rows = {row["RepoTags"][0]: row for row in await client.get("/images/json")}
         assert rows["small:1"]["Size"] == len(big)
+        used = await client.get("/system/df")
+        assert (len(used["Images"]), used["LayersSize"], used["Containers"]) == (2, len(big) + 4096, [])
         assert (await client.get("/images/small:1/json"))["Config"]["Cmd"] == ["sh"]
         await client.container("web")
         assert (await client.ask("DELETE", "/images/box"))[0] == 409
@@ -503,6 +505,24 @@ def test_images_are_imported_listed_and_removed():
         status, _, body = await client.post("/images/create?fromImage=alpine&tag=latest")
         assert (status, "netkit image import" in body["message"]) == (501, True)
         assert (await client.post("/images/create?fromSrc=-&repo=BAD", b"x"))[0] == 400
+
+    served(scenario)
+
+
+def test_images_are_listed_by_the_names_that_are_asked_for():
+    async def scenario(client):
+        names = ("box:latest", "box:2", "other/box:1")
+        client.service.images._known["box"] = image(names=names)
+
+        async def listed(*references):
+            filters = quote(json.dumps({"reference": list(references)} if references else {}))
+            return [row["RepoTags"] for row in await client.get(f"/images/json?filters={filters}")]
+
+        assert await listed() == [list(names)]
+        assert await listed("box") == [["box:latest", "box:2"]]
+        assert await listed("box:2", "other/*") == [["box:2", "other/box:1"]]
+        assert await listed("docker.io/library/box:latest") == [["box:latest"]]
+        assert await listed("nix") == []
 
     served(scenario)
 
