@@ -21,6 +21,7 @@ from aiohttp import web
 from netkit.daemon import middleware, routes
 from netkit.daemon.call import EXECS, SERVICE, STATE_DIR
 from netkit.daemon.execs import Execs
+from netkit.daemon.malformed import Runner
 from netkit.errors import Conflict, SpecError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def application(service: "Service", state_dir: str) -> web.Application:
 
 async def serve(app: web.Application, sockets: Iterable[socket.socket]) -> web.AppRunner:
     """Answer on these sockets until `runner.cleanup()`; streams end when their client goes away."""
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+    runner = Runner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     for sock in sockets:
         await web.SockSite(runner, sock, backlog=_BACKLOG).start()
