@@ -5,11 +5,14 @@ that the stock client, which sends all its fields always, is understood and a ty
 swallowed. No translation here: see `shapes`, `shapes_create` and `shapes_network`.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import field
+from msgspec import Meta, field
 
 from netkit.daemon.body import Body
+
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""Go's int64, in which Docker has its numbers."""
 
 
 class IpamConfig(Body, frozen=True):
@@ -27,7 +30,7 @@ class EndpointBody(Body, frozen=True):
     aliases: list[str] = []
     mac_address: str = ""
     driver_opts: dict[str, str] = {}
-    gw_priority: int = 0
+    gw_priority: Int = 0
     harmless = frozenset(
         "NetworkID EndpointID Gateway IPAddress IPPrefixLen IPv6Gateway GlobalIPv6Address "
         "GlobalIPv6PrefixLen DNSNames".split()
@@ -45,7 +48,7 @@ class PortBinding(Body, frozen=True):
 
 class RestartBody(Body, frozen=True):
     name: str = ""
-    maximum_retry_count: int = 0
+    maximum_retry_count: Int = 0
 
 
 _NO_LOG_CHANGE = ("json-file", "local")
@@ -70,9 +73,9 @@ class HostBody(Body, frozen=True):
     auto_remove: bool = False
     restart_policy: RestartBody = RestartBody()
     log_config: LogBody = LogBody()
-    memory: int = 0
-    nano_cpus: int = 0
-    pids_limit: int = 0
+    memory: Int = 0
+    nano_cpus: Int = 0
+    pids_limit: Int = 0
     cap_add: list[str] = []
     cap_drop: list[str] = []
     privileged: bool = False
@@ -137,7 +140,7 @@ class CreateBody(Body, frozen=True):
     domainname: str = ""
     exposed_ports: dict[str, dict[str, Any] | None] = {}
     stop_signal: str = ""
-    stop_timeout: int = 10
+    stop_timeout: Int = 10
     mac_address: str = ""
     healthcheck: HealthBody = HealthBody()
     host_config: HostBody = HostBody()
@@ -240,7 +243,7 @@ class BridgeBody(Body, frozen=True):
     icc: bool | None = None
     ip_masq: bool | None = None
     internal: bool = False
-    mtu: int = 0
+    mtu: Int = 0
     adopt: bool = False
     labels: dict[str, str] = {}
 

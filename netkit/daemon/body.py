@@ -47,7 +47,23 @@ def parse(data: bytes) -> dict[str, Any]:
         return {}
     if not isinstance(raw, dict):
         raise SpecError("the request body is not a JSON object", hint='it begins with "{"')
+    if rb"\u0000" in data and _has_nul(raw):
+        raise SpecError("there is a NUL character in the request body", hint="the kernel ends words at one")
     return raw
+
+
+def _has_nul(raw: object) -> bool:
+    """Whether any text in it has one. JSON may be nested more deeply than functions may."""
+    left = [raw]
+    while left:
+        value = left.pop()
+        if isinstance(value, str) and "\0" in value:
+            return True
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list):
+            left += value
+    return False
 
 
 def convert(kind: type[Kind], raw: Mapping[str, Any]) -> Kind:

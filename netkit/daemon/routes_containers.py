@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from netkit.daemon import clock, listing, shapes, shapes_create
+from netkit.daemon import clock, feasible, listing, shapes, shapes_create
 from netkit.daemon.bodies import CreateBody, UpdateBody
 from netkit.daemon.body import convert
 from netkit.daemon.call import EXECS, Call, answer, empty, passes_labels, told
@@ -43,8 +43,11 @@ async def create(call: Call) -> web.Response:
     platform = call.text("platform")
     if platform and not platform.startswith("linux"):
         raise Unsupported(f"platform {platform} is not supported", hint="containers are Linux here")
+    if not body.image:
+        raise SpecError("no image named", hint="netkit images lists those that are there")
     image = await asyncio.to_thread(call.service.images.get, plain_name(body.image))
     request = shapes_create.container(body, image, raw, call.text("name"))
+    await asyncio.to_thread(feasible.check, request)
     who = await asyncio.to_thread(users.resolve, image.lowers, request.user or "0")
     request = msgspec.structs.replace(request, uid=who.uid, gid=who.gid, groups=who.groups, home=who.home)
     with _missing_beside_the_image():

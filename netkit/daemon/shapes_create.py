@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IFNAME_OPTION = "com.docker.network.endpoint.ifname"
 _UNNETWORKED = ("none", "host")
+_MOST_PIDS = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
 def container(body: CreateBody, image: "Image", raw: Mapping[str, Any], name: str = "") -> ContainerRequest:
@@ -149,6 +150,8 @@ def _limits(host: HostBody) -> Limits:
     for name, value in (("memory", host.memory), ("pids", host.pids_limit)):
         if value < -1:
             raise SpecError(f"invalid {name} limit {value}", hint="0 is none")
+    if host.pids_limit > _MOST_PIDS:
+        raise SpecError(f"invalid pids limit {host.pids_limit}", hint=f"at most {_MOST_PIDS}, or 0 for none")
     if host.nano_cpus < 0:
         raise SpecError(f"invalid cpu limit {host.nano_cpus / 1e9:g}", hint="0 is none")
     return Limits(memory=max(host.memory, 0), nano_cpus=host.nano_cpus, pids=max(host.pids_limit, 0))

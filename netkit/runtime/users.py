@@ -14,6 +14,8 @@ import msgspec
 from netkit.errors import SpecError
 from netkit.runtime.rootpath import inside
 
+_MOST = 2**31 - 1  # as Docker and runc have it
+
 
 class Identity(msgspec.Struct, frozen=True):
     """Numbers, supplementary groups, and the home folder."""
@@ -52,7 +54,9 @@ def _find(entries: Iterable[list[str]], wanted: str, what: str, file: str) -> li
     for row in rows:
         if row[0] == wanted:
             return row
-    if wanted.isdigit():
+    if wanted.isascii() and wanted.isdigit():
+        if int(wanted) > _MOST:
+            raise SpecError(f"invalid {what} {wanted}", hint=f"numbers go from 0 to {_MOST}")
         return next((row for row in rows if int(row[2]) == int(wanted)), [])
     raise SpecError(
         f"unable to find {what} {wanted}: no matching entries in {file} file",

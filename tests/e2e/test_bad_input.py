@@ -316,6 +316,31 @@ BODIES = [
             b'"Links": ["nothere:x"]',
         )
     ),
+    # What the runtime would refuse at the start is known before.
+    *(
+        ("/containers/create", b'{"Image": "box", "Cmd": ["x"], %s}' % part, 400, words)
+        for part, words in (
+            (b'"HostConfig": {"NanoCpus": 1000000}', "CPUs is from 0.01 to"),
+            (b'"HostConfig": {"NanoCpus": 4611686018427387904}', "CPUs is from 0.01 to"),
+            (b'"HostConfig": {"Memory": 99999999999999999999}', "HostConfig.Memory"),
+            (b'"HostConfig": {"PidsLimit": 9223372036854775807}', "pids limit"),
+            (b'"HostConfig": {"Sysctls": {"net.nothing.here": "1"}}', "no sysctl net.nothing.here"),
+            (b'"StopTimeout": 1000000000000000000000', "StopTimeout"),
+            (b'"User": "99999999999"', "user 99999999999"),
+            (b'"User": "0:99999999999"', "group 99999999999"),
+            (b'"WorkingDir": "/etc/passwd/below"', "/etc/passwd is a file"),
+            (b'"Env": ["A=\\u0000"]', "NUL"),
+            (b'"Entrypoint": ["a\\u0000"]', "NUL"),
+            # A line break would be a line more in the container's own files.
+            (b'"Hostname": "a\\nb"', "host name"),
+            (b'"Domainname": "a\\nb"', "domain name"),
+            (b'"HostConfig": {"ExtraHosts": ["a\\nb:192.0.2.1"]}', "host name"),
+            (b'"HostConfig": {"Dns": ["192.0.2.1\\nx"]}', "DNS server"),
+            (b'"HostConfig": {"DnsSearch": ["a\\nb"]}', "search domain"),
+            (b'"HostConfig": {"DnsOptions": ["a b"]}', "DNS option"),
+        )
+    ),
+    ("/containers/create", b'{"Image": "", "Cmd": ["x"]}', 400, "no image named"),
 ]
 
 
@@ -349,3 +374,22 @@ def test_garbage_on_the_socket_is_survived(lab):
             sock.sendall(data)
             assert b" 400 " in sock.recv(200)
     assert lab.netkit("version").returncode == 0
+    assert "Traceback" not in lab.log()
+
+
+@pytest.mark.parametrize(("size", "status"), [(100_000, 200), (2_000_000, 400)])
+@pytest.mark.parametrize(
+    "form", [b"GET /_ping?%s HTTP/1.1\r\nHost: d\r\n\r\n", b"GET /_ping HTTP/1.1\r\nHost: d\r\nX: %s\r\n\r\n"]
+)
+def test_long_lines_are_taken_and_too_long_ones_are_told(lab, size, status, form):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(lab.socket))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(form % (b"x" * size))
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        body = answer.read()
+    assert answer.status == status
+    assert status == 200 or "malformed HTTP" in json.loads(body)["message"]
+    assert "Traceback" not in lab.log()
