@@ -34,9 +34,17 @@ class Tools(msgspec.Struct, frozen=True):
     monitor: str
 
 
-@functools.cache
 def tools() -> Tools:
-    """The programs to use, found once per process. Raises Unsupported."""
+    """The programs to use, looked for once, and again when they have gone. Raises Unsupported."""
+    found = _tools()
+    if not (os.access(found.runtime, os.X_OK) and os.access(found.monitor, os.X_OK)):
+        _tools.cache_clear()
+        found = _tools()
+    return found
+
+
+@functools.cache
+def _tools() -> Tools:
     wanted = ("crun", "runc") if only_v2() else ("runc",)
     path = _find(*wanted)
     monitor = _find("conmon")
@@ -62,4 +70,4 @@ def _find(*names: str) -> str:
     for name in names:
         if path := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_PATH}"):
             return path
-    raise Unsupported(f"{names[-1]} is not installed", hint="apt-get install runc conmon")
+    raise Unsupported(f"{names[-1]} is not installed", hint=f"apt-get install {names[-1]}")
