@@ -80,7 +80,11 @@ def _listening(addresses: Sequence[str]) -> Iterator[list[socket.socket]]:
 
 @contextlib.contextmanager
 def _state_lock(state_dir: Path) -> Iterator[None]:
-    """The state folder is ours alone, and `daemon.pid` in it says whose. Raises Conflict."""
+    """The state folder is ours alone, and `daemon.pid` in it says whose. Raises Conflict.
+
+    A folder made for a daemon that is then refused goes again, unless something is in it by then.
+    """
+    made = [folder for folder in (state_dir, *state_dir.parents) if not folder.exists()]
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -100,8 +104,20 @@ def _state_lock(state_dir: Path) -> Iterator[None]:
         pid_file.write_text(f"{os.getpid()}\n")
         yield
         pid_file.unlink(missing_ok=True)
+    except NetkitError:
+        if made:
+            _take_back(made, pid_file, state_dir / "lock")
+        raise
     finally:
         os.close(descriptor)
+
+
+def _take_back(made: Sequence[Path], *files: Path) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty: it has been used, or somebody else's things are in it
+        for folder in made:
+            folder.rmdir()
 
 
 @contextlib.contextmanager

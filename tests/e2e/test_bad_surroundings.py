@@ -33,7 +33,7 @@ def test_a_daemon_with_bad_options_touches_nothing(lab, argv, code, message, hin
 
 def test_a_second_daemon_is_told_who_is_there(lab):
     """One for each namespace and for each state folder, however often one tries."""
-    elsewhere = (lab.folder / "else", "namespace")
+    elsewhere = (lab.folder / "some/where", "namespace")
     for state, named in [(lab.state, "state folder"), elsewhere, elsewhere, elsewhere]:
         done = subprocess.run(
             lab.host.argv(NETKIT, "daemon", "-H", f"unix://{lab.folder}/o.sock", "--state-dir", str(state)),
@@ -45,6 +45,7 @@ def test_a_second_daemon_is_told_who_is_there(lab):
         assert named in done.stderr
         assert str(lab.daemon.pid) in done.stderr
         assert "hint:" in done.stderr
+        assert not elsewhere[0].parent.exists()
 
 
 @pytest.mark.parametrize("missing", ["iptables", "runc", "conmon"])
