@@ -6,6 +6,7 @@ change its status any more: what then goes wrong is logged.
 """
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableSet
@@ -21,6 +22,7 @@ from netkit.errors import ApplyError, NetkitError, SpecError, VerifyError
 API_VERSION = (1, 50)
 MIN_API_VERSION = (1, 24)
 STREAMS = "netkit.stream"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 RUNNING: web.AppKey[MutableSet[asyncio.Task[Any]]] = web.AppKey("running")
 log = logging.getLogger("netkit.daemon.access")
 
@@ -48,6 +50,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (ConnectionError, asyncio.CancelledError):
         raise
     except Exception as err:
+        if isinstance(err, OSError) and err.errno in _FULL:
+            return failure(500, describe(_full(err)))
         log.exception("%s %s: internal error", request.method, request.path)
         return failure(500, describe(NetkitError(f"internal error: {type(err).__name__}: {err}")))
 
@@ -121,6 +125,11 @@ def standing_headers() -> dict[str, str]:
         "Ostype": "linux",
         "Server": f"netkit/{__version__} (linux)",
     }
+
+
+def _full(err: OSError) -> ApplyError:
+    where = f": {err.filename} could not be written" if err.filename else ""
+    return ApplyError(f"the disk is full{where}", hint="make room and say it again")
 
 
 def describe(err: NetkitError) -> dict[str, Any]:

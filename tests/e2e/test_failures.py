@@ -266,6 +266,7 @@ def small_lab(box_tar):
 def test_a_full_disk_is_told_and_nothing_is_changed(small_lab):
     lab = small_lab
     lab.netkit("network", "create", *SUBNET, "n7")
+    idle(lab, "still")
     before, networks = snapshot(lab), lab.out("network", "ls", "--json")
     ballast = lab.state / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -276,12 +277,17 @@ def test_a_full_disk_is_told_and_nothing_is_changed(small_lab):
         assert answer.returncode == (125 if verb[0] == "run" else 7), answer.stderr
         assert "could not be written" in answer.stderr
         assert "make room" in answer.stderr
+    answer = lab.netkit("exec", "still", "true", check=False)
+    assert (answer.returncode, "the disk is full" in answer.stderr) == (7, True), answer.stderr
+    assert "make room" in answer.stderr
     assert difference(lab, before) == ""
     assert lab.out("network", "ls", "--json") == networks
     lab.kill()
     ballast.unlink()
     lab.restart()
     assert lab.plan() == "nothing to change"
+    lab.netkit("exec", "still", "true")
+    lab.netkit("rm", "-f", "still")
     lab.netkit("network", "rm", "n7")
 
 
