@@ -14,6 +14,7 @@ import asyncio
 import logging
 import shutil
 import threading
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 UNKNOWN_EXIT = 255  # it ended while nobody watched: the host was rebooted, the monitor killed
 _SETTLE_S = 10.0
+_TAKEN_S = 2.0
 
 
 class State(msgspec.Struct, frozen=True):
@@ -186,12 +188,27 @@ class Runtime:
     def _connect_waiting(self, box: Folder) -> None:
         with self._lock:
             waiting = self._waiting.pop(box.id, [])
+        monitor = box.monitor()
+        awaited = folder.descriptors(monitor)
         for session in waiting:
             try:
                 session.connect(box.path)
+                awaited += 1
             except OSError as err:
                 log.warning("a client is not attached to container %s: %s", box.id[:12], err)
                 session.give_up()
+        if len(waiting) > 1:
+            _await_descriptors(monitor, awaited)
+
+
+def _await_descriptors(pid: int, count: int) -> None:
+    """Wait until the monitor has taken its clients, which it does one at a time and output in between.
+
+    Whom it has not taken yet does not get what it reads; the first is always taken before.
+    """
+    deadline = time.monotonic() + _TAKEN_S
+    while 0 < folder.descriptors(pid) < count and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def _let_go(box: Folder) -> None:

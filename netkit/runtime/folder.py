@@ -113,6 +113,14 @@ def parent_of(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[1]) if stat else 0
 
 
+def descriptors(pid: int) -> int:
+    """How many descriptors a process has open, 0 where it has gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:
+        return 0
+
+
 def kill(pid: int, number: int, parent: int) -> bool:
     """Signal a process that is `parent`'s child; False where it has gone. No other is ever hit."""
     try:

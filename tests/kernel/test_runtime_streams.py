@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import time
 
@@ -59,6 +60,23 @@ def test_attached_before_there_is_a_container_nothing_is_lost(boxes):
     for said in play(scene()):
         assert said[1].split() == [b"out", *(b"%d" % n for n in range(1, 20001))]
         assert said[2] == b"err\n"
+
+
+@pytest.mark.parametrize("clients", [1, 3])
+def test_nothing_is_lost_by_a_monitor_that_is_slow_to_take_its_clients(boxes, clients):
+    async def scene():
+        box = boxes.container("a", "sh", "-c", "echo out")
+        sessions = [await boxes.runtime.attach(box.id) for _ in range(clients)]
+        await asyncio.to_thread(boxes.create, "a", *box.command)
+        monitor = int((boxes.places.folder(box.id) / "conmon.pid").read_text())
+        os.kill(monitor, signal.SIGSTOP)
+        starting = asyncio.create_task(asyncio.to_thread(boxes.runtime.start, box.id))
+        await asyncio.sleep(0.2)
+        os.kill(monitor, signal.SIGCONT)
+        await starting
+        return await asyncio.gather(*map(everything, sessions))
+
+    assert [said[1] for said in play(scene())] == [b"out\n"] * clients
 
 
 def test_attached_between_creation_and_start_and_while_it_runs(boxes):
