@@ -9,7 +9,7 @@ equal values and a person can compare them too.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -111,7 +111,13 @@ _EXTENSIONS = {"tcp", "udp", "sctp", "addrtype", "conntrack", "set", "comment"}
 
 def parse_rule(text: str) -> Rule:
     """Read what `iptables -S` prints after `-A CHAIN`. Raises SpecError for a match not modelled."""
-    words = _split(text)
+    return rule_of(split(text))
+
+
+def rule_of(given: Iterable[str]) -> Rule:
+    """The same from a rule's words. Raises SpecError for a match not modelled."""
+    told = list(given)
+    words = iter(told)
     fields: dict[str, object] = {}
     sets: list[SetMatch] = []
     invert: set[str] = set()
@@ -123,7 +129,7 @@ def parse_rule(text: str) -> Rule:
         if word == "-m":
             extension = next(words, "")
             if extension not in _EXTENSIONS:
-                raise SpecError(f"match {extension!r} is not modelled in rule {text!r}")
+                raise SpecError(f"match {extension!r} is not modelled in rule {' '.join(told)!r}")
             continue
         value = next(words, "")
         if word == "--match-set":
@@ -141,16 +147,16 @@ def parse_rule(text: str) -> Rule:
             fields[_FLAGS[word]] = value
             invert |= {_FLAGS[word]} if negated else set()
         else:
-            raise SpecError(f"option {word!r} is not modelled in rule {text!r}")
+            raise SpecError(f"option {word!r} is not modelled in rule {' '.join(told)!r}")
         negated = False
     if "target" not in fields:
-        raise SpecError(f"rule {text!r} has no target")
+        raise SpecError(f"rule {' '.join(told)!r} has no target")
     return msgspec.convert(
         {**fields, "sets": tuple(sets), "invert": frozenset(invert)}, type=Rule, strict=True
     )
 
 
-def _split(text: str) -> Iterator[str]:
+def split(text: str) -> Iterator[str]:
     """The words of a rule; iptables escapes `"`, `'` and `\\` inside double quotes, unlike a shell."""
     for found in _WORD.finditer(text):
         quoted, plain = found.groups()
