@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import msgspec
 from netaddr import IPAddress, IPNetwork
 
-from netkit.model.resource import Address, Key, Resource, Route, Sysctl, Veth
+from netkit.model.resource import Address, Key, Port, Resource, Route, Sysctl, Veth
 from netkit.model.rule import Rule
+from netkit.model.saved import Saved
 
 HOST = "host"
 _LOOPBACK = IPNetwork("127.0.0.0/8")
@@ -32,14 +33,20 @@ class World(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     `uplinks` are links that are not ours, with their addresses; the first one is where the default
     route leads, if `default_route`. `adopted` are the addresses on bridges that others made.
+    `ways` are routes of the host besides those to the networks of its addresses. `ports` are the
+    links that others put into bridges, by name, with the bridge: anybody may be behind them.
     `bridge_filter_default` and `forward_default` are the host's settings where no resource asks
-    for them. `user_rules` are those that the user put into NETKIT-USER.
+    for them. `saved` is the firewall as it stands, whoever wrote it; without it there is what the
+    resources hold, and `user_rules` in NETKIT-USER.
     """
 
     resources: Mapping[Key, Resource]
     uplinks: Mapping[str, tuple[IPNetwork, ...]] = {}
     adopted: Mapping[str, tuple[IPNetwork, ...]] = {}
+    ways: tuple[tuple[IPNetwork, str], ...] = ()
+    ports: Mapping[str, str] = {}
     user_rules: tuple[Rule, ...] = ()
+    saved: Saved | None = None
     default_route: bool = True
     bridge_filter_default: bool = True
     forward_default: bool = False
@@ -57,6 +64,15 @@ class World(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for each in self.resources.values():
             if isinstance(each, Address):
                 found[each.link] = (*found.get(each.link, ()), IPNetwork(each.cidr))
+        return found
+
+    @functools.cached_property
+    def wires(self) -> dict[str, tuple[str, ...]]:
+        """By bridge: its ports that are no container's ends."""
+        own = {each.link: each.bridge for each in self.resources.values() if isinstance(each, Port)}
+        found: dict[str, tuple[str, ...]] = {}
+        for link, bridge in sorted({**self.ports, **own}.items()):
+            found[bridge] = (*found.get(bridge, ()), link)
         return found
 
     @functools.cached_property
@@ -92,10 +108,17 @@ class World(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found = (end for end in self.all_ends if end.bridge == bridge and end.address.ip == address)
         return next(found, None)
 
+    def networks_of(self, link: str) -> tuple[IPNetwork, ...]:
+        """The host's own addresses on a link, each in its network."""
+        return self._bridges.get(link, ()) or self.uplinks.get(link, ())
+
     def addresses_of(self, link: str) -> list[IPAddress]:
         """The host's own addresses on a link."""
-        networks = self._bridges.get(link, ()) or self.uplinks.get(link, ())
-        return [network.ip for network in networks]
+        return [network.ip for network in self.networks_of(link)]
+
+    def is_bridge(self, link: str) -> bool:
+        """Whether a link is a bridge of containers."""
+        return link in self._bridges
 
     def is_local(self, address: IPAddress) -> bool:
         """Whether the host takes an address as its own."""
@@ -111,11 +134,18 @@ class World(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             for network in networks
             if address in network.cidr
         ]
+        places += [(network.prefixlen, link) for network, link in self.ways if address in network]
         if places:
-            return max(places)[1]
+            return max(places, key=lambda place: place[0])[1]
         return next(iter(self.uplinks), None) if self.default_route else None
 
-    def source_on(self, link: str) -> IPAddress:
-        """The address that the host uses on a link."""
-        addresses = self.addresses_of(link)
-        return addresses[0] if addresses else IPAddress(0)
+    def source_on(self, link: str, toward: IPAddress) -> IPAddress:
+        """The address that the host uses on a link: one of the other side's network where there is one.
+
+        A link without any, such as lo, borrows another's.
+        """
+        networks = self.networks_of(link)
+        near = [network.ip for network in networks if toward in network.cidr]
+        borrowed = (network for each in (*self.uplinks, *self._bridges) for network in self.networks_of(each))
+        known = near or [network.ip for network in networks or borrowed]
+        return next(iter(known), IPAddress(0))

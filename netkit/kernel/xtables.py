@@ -58,6 +58,10 @@ class XTables:
         answers = (stands(wanted, tables.get(_table(wanted), {}), entries_of) for wanted in scope)
         return [found for found in answers if found is not None]
 
+    def saved(self) -> str:
+        """All tables as they stand, of whomever they are, as `iptables-save` prints them."""
+        return self._hand.read()
+
     def execute(self, operations: Sequence[Operation]) -> Iterator[Operation]:
         """Carry the operations out: one commit for each table that changes. Raises ApplyError."""
         if not operations:

@@ -1,6 +1,6 @@
 """One random host, its packets sent for real and walked on paper. Run inside a namespace of its own.
 
-    nsenter --net=HOST python -m tests.packets.scenario SEED CASES VARIANT OUTSIDE FOLDER
+    nsenter --net=HOST python -m tests.packets.scenario SEED CASES VARIANT OUTSIDE WIRE FOLDER
 
 Prints JSON: how many cases were compared, and each disagreement with the intent that made it. The
 same seed makes the same intent and the same packets.
@@ -33,11 +33,22 @@ from netkit.kernel.rtnl import Rtnl
 from netkit.kernel.sysctl import SysctlDriver
 from netkit.kernel.veths import VethDriver
 from netkit.kernel.xtables import XTables
+from netkit.model.resource import Key
 from netkit.model.rule import parse_rule
+from netkit.model.saved import parse_saved
 from netkit.model.spec import Host
 from netkit.testing.intents import PORTS, opened, random_intent
 
 UPLINK, UPLINK_CIDR, NEIGHBOUR, FAR = "up0", "198.51.100.1/24", "198.51.100.2", "203.0.113.9"
+# A port of the first bridge, and the machine behind it, which has the host for its gateway.
+WIRE, WIRED_BRIDGE, WIRED_GATEWAY, WIRED = "wire0", "nb0", "10.1.0.1", "10.1.0.200"
+NEEDS_FILTER = Key("sysctl", "net.bridge.bridge-nf-call-iptables")
+BUILT_IN = {
+    "raw": ("PREROUTING", "OUTPUT"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+}
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "icmp": socket.IPPROTO_ICMP}
 MAGIC = b"netkit-walk:"
 _NO_PROCESS = {"file", "mount", "process"}
@@ -50,13 +61,16 @@ def random_packet(dice, intent, namespaces, number):
     targets += [str(net.gateway) for net in intent.networks.values()] + [UPLINK_CIDR[:-3]] * 4
     kind = dice.random()
     source = UPLINK if kind < 0.2 else HOST if kind < 0.4 else dice.choice(namespaces)
+    source = WIRED_BRIDGE if kind > 0.9 else source
     if source != UPLINK:
         targets += [NEIGHBOUR, FAR] * 2
+    if source != WIRED_BRIDGE:
+        targets += [WIRED] * 3
     if source == HOST:
         targets += ["127.0.0.1"] * 4
     protocol = dice.choice(("tcp", "tcp", "udp", "udp", "icmp"))
     port = 0 if protocol == "icmp" else dice.choice((*PORTS, 8080, 8081, 8082, 8083))
-    src = NEIGHBOUR if source == UPLINK else ""
+    src = {UPLINK: NEIGHBOUR, WIRED_BRIDGE: WIRED}.get(source, "")
     return Packet(protocol=protocol, source=source, dst=dice.choice(targets), port=port, src=src)
 
 
@@ -134,12 +148,76 @@ def user_rules(dice, intent):
     """Sometimes the user has an opinion of their own."""
     if dice.random() < 0.5:
         return ()
-    addresses = [str(e.address) for c in intent.containers.values() for e in c.endpoints.values()]
+    addresses = addresses_in(intent)
     text = f"-s {dice.choice(addresses)}/32 -d {dice.choice(addresses)}/32 -j DROP"
     return (parse_rule(text),)
 
 
-def play(seed, cases, variant, outside, folder, break_rule):
+def addresses_in(intent):
+    return [str(e.address) for c in intent.containers.values() for e in c.endpoints.values()]
+
+
+def foreign_rules(dice, intent):
+    """What others have written: chains of their own, rules in front and behind, policies."""
+    if dice.random() < 0.3:
+        return
+    yield from (f"-t {table} -N THEIRS" for table in BUILT_IN)
+    for _ in range(dice.randint(2, 7)):
+        table = dice.choice(list(BUILT_IN))
+        chain = dice.choice((*BUILT_IN[table], "THEIRS"))
+        targets = foreign_targets(dice, intent, table, chain)
+        verb = dice.choice(("-I", "-A"))
+        yield f"-t {table} {verb} {chain} {foreign_match(dice, intent, table, chain)} {dice.choice(targets)}"
+    for table in ("mangle", "filter"):
+        if dice.random() < 0.15:
+            yield f"-t {table} -P {dice.choice(BUILT_IN[table])} DROP"
+
+
+def foreign_match(dice, intent, table, chain):
+    places = [*addresses_in(intent), WIRED, NEIGHBOUR, UPLINK_CIDR[:-3]]
+    links = (UPLINK, "nb0", "nb1", "nb+", "lo")
+    protocol = dice.choice(("tcp", "udp"))
+    ports = f"-m multiport --dports {dice.choice(PORTS)},8080:8082"
+    first = "-p tcp -m tcp " + dice.choice(("", "! ")) + "--syn"
+    matches = [
+        f"-s {dice.choice(places)}", f"-d {dice.choice(places)}", f"! -s {dice.choice(places)}",
+        f"-p {protocol}", f"-p {protocol} --dport {dice.choice(PORTS)}", f"-p {protocol} {ports}", first,
+        "-p icmp -m icmp --icmp-type 8", "-m state --state NEW", "-m conntrack ! --ctstate DNAT",
+        "-m conntrack --ctstate INVALID", "-m addrtype --dst-type LOCAL", "-m set --match-set NETKIT-BRIDGES src,src",
+    ]  # fmt: skip
+    if chain not in {"OUTPUT", "POSTROUTING"}:
+        matches += [f"-i {dice.choice(links)}", f"! -i {dice.choice(links)}"]
+    if chain not in {"INPUT", "PREROUTING"}:
+        matches += [f"-o {dice.choice(links)}", f"! -o {dice.choice(links)}"]
+    return dice.choice(matches)
+
+
+def foreign_targets(dice, intent, table, chain):
+    places = [*addresses_in(intent), WIRED, UPLINK_CIDR[:-3]]
+    targets = ["-j ACCEPT", "-j RETURN"] + ([] if chain == "THEIRS" else ["-j THEIRS", "-g THEIRS"])
+    if table != "nat":
+        targets += ["-j DROP"] * 2
+    if table == "filter":
+        targets += ["-j REJECT", "-j LOG --log-prefix 'seen -j DROP '"]
+    if table == "mangle":
+        targets += ["-j MARK --set-mark 7"]
+    if table == "nat" and chain in {"PREROUTING", "OUTPUT"}:
+        targets += [f"-j DNAT --to-destination {dice.choice(places)}"] * 3 + ["-j REDIRECT"]
+    if table == "nat" and chain == "POSTROUTING":
+        targets += ["-j MASQUERADE"] * 2 + ["-j SNAT --to-source 198.51.100.1"]
+    return targets
+
+
+def wired(machine):
+    """Put the port into the bridge, with the machine behind it."""
+    for line in (
+        f"ip link set {WIRE} up master {WIRED_BRIDGE}",
+        f"nsenter --net={machine} ip route add default via {WIRED_GATEWAY}",
+    ):
+        subprocess.run(line.split(), check=True)
+
+
+def play(seed, cases, variant, outside, wire, folder, break_rule):
     dice = random.Random(seed)
     netns = Path(folder) / "netns"
     netns.mkdir(parents=True)
@@ -168,21 +246,38 @@ def play(seed, cases, variant, outside, folder, break_rule):
     binary = "iptables" if variant == "nft" else "iptables-legacy"
     for rule in own:
         subprocess.run([binary, "-I", "NETKIT-USER", *rule.arguments()], check=True)
+    wired(wire)
+    filtered = NEEDS_FILTER in resources or dice.random() < 0.6
+    Path("/proc/sys/net/bridge/bridge-nf-call-iptables").write_text(f"{int(filtered)}")
+    foreign = list(foreign_rules(dice, intent))
+    for line in foreign:
+        subprocess.run(f"{binary} {line}", shell=True, check=True)
+    saved = parse_saved(rules.saved())
     if break_rule:
         subprocess.run([binary, "-I", "FORWARD", "-j", break_rule], check=True)
+    # Where nobody else has written rules, what the resources say is what there is.
+    known = {"saved": saved} if foreign or dice.random() < 0.5 else {"user_rules": own}
     world = World(
-        resources=resources, uplinks={UPLINK: (IPNetwork(UPLINK_CIDR),)}, user_rules=own, forward_default=True
+        resources=resources,
+        uplinks={UPLINK: (IPNetwork(UPLINK_CIDR),)},
+        ports={WIRE: WIRED_BRIDGE},
+        forward_default=True,
+        bridge_filter_default=filtered,
+        **known,
     )
     namespaces = sorted(end.namespace for end in world.all_ends)
-    ears = Ears({HOST: "", UPLINK: outside, **{path: path for path in namespaces}})
+    ears = Ears({HOST: "", UPLINK: outside, WIRED_BRIDGE: wire, **{path: path for path in namespaces}})
     try:
         wrong = compare(dice, cases, intent, world, namespaces, ears)
     finally:
         ears.close()
+        for table in BUILT_IN if foreign else ():
+            subprocess.run([binary, "-t", table, "-F"], check=True)  # a set in use cannot be removed
         carried_out(plan.diff(resources, {}), drivers)
         veths.close()
     return {
         "cases": cases,
+        "foreign": foreign,
         "wrong": wrong,
         "networks": len(intent.networks),
         "containers": len(intent.containers),
@@ -220,5 +315,6 @@ def compare(dice, cases, intent, world, namespaces, ears):
 
 
 if __name__ == "__main__":
-    seed_, cases_, variant_, outside_, folder_, *rest_ = sys.argv[1:]
-    print(json.dumps(play(int(seed_), int(cases_), variant_, outside_, folder_, rest_[0] if rest_ else "")))
+    seed_, cases_, variant_, outside_, wire_, folder_, *rest_ = sys.argv[1:]
+    break_rule_ = rest_[0] if rest_ else ""
+    print(json.dumps(play(int(seed_), int(cases_), variant_, outside_, wire_, folder_, break_rule_)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packets.scenario import FAR, NEIGHBOUR, UPLINK, UPLINK_CIDR
+from tests.packets.scenario import FAR, NEIGHBOUR, UPLINK, UPLINK_CIDR, WIRE, WIRED
 
 pytestmark = [
     pytest.mark.packets,
@@ -28,11 +28,18 @@ ROOT = Path(__file__).parents[2]
 
 @contextlib.contextmanager
 def namespaces():
-    """A host with an uplink to a machine outside, on which a far address is as well."""
-    host, outside = (f"nkt-{name}-{uuid.uuid4().hex[:8]}" for name in ("walk", "far"))
+    """A host with an uplink to a machine outside, on which a far address is as well, and a NIC for a
+    bridge with a machine behind it.
+    """
+    host, outside, wire = (f"nkt-{name}-{uuid.uuid4().hex[:8]}" for name in ("walk", "far", "wire"))
     lines = [
         f"ip netns add {host}",
         f"ip netns add {outside}",
+        f"ip netns add {wire}",
+        f"ip link add {WIRE} netns {host} type veth peer name eth0 netns {wire}",
+        f"ip -n {wire} link set lo up",
+        f"ip -n {wire} link set eth0 up",
+        f"ip -n {wire} address add {WIRED}/24 dev eth0",
         f"ip -n {host} link set lo up",
         f"ip -n {outside} link set lo up",
         f"ip -n {host} link add {UPLINK} type veth peer name eth0 netns {outside}",
@@ -47,15 +54,15 @@ def namespaces():
     try:
         for line in lines:
             subprocess.run(line.split(), check=True)
-        yield host, outside
+        yield host, outside, wire
     finally:
-        for name in (host, outside):
+        for name in (host, outside, wire):
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
 def played(seed, variant, *rest):
-    with namespaces() as (host, outside), tempfile.TemporaryDirectory(prefix="nkt-") as folder:
-        argv = [str(seed), str(CASES), variant, f"/run/netns/{outside}", folder, *rest]
+    with namespaces() as (host, outside, wire), tempfile.TemporaryDirectory(prefix="nkt-") as folder:
+        argv = [str(seed), str(CASES), variant, f"/run/netns/{outside}", f"/run/netns/{wire}", folder, *rest]
         done = subprocess.run(
             ["nsenter", f"--net=/run/netns/{host}", sys.executable, "-m", "tests.packets.scenario", *argv],
             capture_output=True,
@@ -73,7 +80,8 @@ def test_the_walk_and_the_kernel_never_disagree(seed, variant):
     result = played(seed, variant)
     assert result["cases"] == CASES
     told = "\n\n".join(f"{w['packet']}\n{w['walk']}\nkernel: {w['kernel']}" for w in result["wrong"])
-    assert not result["wrong"], f"seed {seed} ({variant}):\n{told}"
+    foreign = "\n".join(result["foreign"])
+    assert not result["wrong"], f"seed {seed} ({variant}):\n{foreign}\n{told}"
 
 
 def test_at_least_five_hundred_cases_are_compared():

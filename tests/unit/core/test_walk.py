@@ -7,10 +7,12 @@ from netaddr import IPNetwork
 from netkit.core import walk as walking
 from netkit.core.admit import endpoint, link, ports
 from netkit.core.render import everything, render
+from netkit.core.tables import made_up
 from netkit.core.walk import Packet
 from netkit.core.world import HOST, World
 from netkit.model.request import EndpointRequest
 from netkit.model.rule import parse_rule
+from netkit.model.saved import SavedChain, parse_saved
 from netkit.model.spec import Intent, parse_publish
 from tests.unit.core.intents import HOST as FACTS
 from tests.unit.core.intents import linked_pair, started, with_container, with_network
@@ -33,6 +35,17 @@ def verdict(intent, source, dst, port=80, protocol="tcp", **fields):
         source = place(intent, source)
     packet = Packet(protocol=protocol, source=source, dst=dst, port=port, src=fields.pop("src", ""))
     return walking.walk(world(intent, **fields), packet)
+
+
+def firewall(intent, table, *lines):
+    """The firewall of an intent with what others wrote, as iptables-save prints it, in front."""
+    found = {
+        name: dict(chains) for name, chains in made_up(render(intent, FACTS, everything(intent)), ()).items()
+    }
+    for chain, theirs in parse_saved("\n".join((f"*{table}", *lines)))[table].items():
+        ours = found.setdefault(table, {}).get(chain, SavedChain(""))
+        found[table][chain] = SavedChain(theirs.policy, (*theirs.rules, *ours.rules))
+    return found
 
 
 @pytest.fixture
@@ -155,3 +168,126 @@ def test_without_forwarding_nothing_leaves(three):
     lone = World(resources=resources, uplinks=UPLINKS)
     packet = Packet(protocol="tcp", source=place(three, "a"), dst="203.0.113.9", port=80)
     assert walking.walk(lone, packet).reason == "net.ipv4.ip_forward is off"
+
+
+OUTSIDE = {"source": "eth0", "dst": "198.51.100.1", "port": 8080, "src": "198.51.100.7"}
+
+
+@pytest.mark.parametrize(
+    ("table", "rule", "reason"),
+    [
+        ("filter", "FORWARD -j DROP", "dropped by -j DROP"),
+        ("filter", "NETKIT-USER -j REJECT --reject-with tcp-reset", "rejected by -j REJECT --reject-with tcp-reset"),
+        ("mangle", "FORWARD -o br0 -j DROP", "dropped by -o br0 -j DROP"),
+        ("raw", "PREROUTING -i eth+ -j DROP", "dropped by -i eth+ -j DROP"),
+        ("filter", "FORWARD -j THEIRS\n-A THEIRS -j DROP", "dropped by -j DROP"),
+        ("filter", "FORWARD -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -g THEIRS\n-A THEIRS -j DROP", "dropped by -j DROP"),
+        ("filter", "FORWARD -p tcp -m multiport --dports 79,80 -j DROP", "dropped by -p tcp -m multiport --dports 79,80 -j DROP"),
+    ],
+)  # fmt: skip
+def test_rules_of_others_stop_it_wherever_they_stand(pair, table, rule, reason):
+    found = verdict(pair, **OUTSIDE, saved=firewall(pair, table, f"-A {rule}"))
+    assert (found.arrives, found.reason, found.doubts) == (False, reason, ())
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "-A FORWARD -p tcp -m multiport --dports 443,8080 -j DROP",  # it is 80 by then
+        "-A FORWARD -p tcp -m tcp --tcp-flags RST RST -j DROP",
+        "-A FORWARD -j LOG",
+        "-A FORWARD -p udp -m limit --limit 1/sec -j DROP",
+        "-A FORWARD -m limit --limit 1/sec -j LOG",
+        "-A FORWARD -m limit --limit 1/sec -j ACCEPT",
+        "-A FORWARD -m limit --limit 1/sec -j THEIRS\n-A THEIRS -j RETURN",
+        "-A FORWARD -j THEIRS\n-A THEIRS -j RETURN\n-A THEIRS -j DROP",
+    ],
+)
+def test_rules_that_decide_nothing_raise_no_doubt(pair, rules):
+    found = verdict(pair, **OUTSIDE, saved=firewall(pair, "filter", rules))
+    assert (found.arrives, found.doubts) == (True, ())
+
+
+def test_a_redirection_of_others_comes_first(pair):
+    theirs = firewall(pair, "nat", "-A PREROUTING -p tcp -j RETURN")
+    assert verdict(pair, **OUTSIDE, saved=theirs).place == HOST
+    theirs = firewall(
+        pair, "nat", f"-A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT --to-destination {DB}:5432"
+    )
+    assert verdict(pair, **OUTSIDE, saved=theirs).reason.startswith("dropped by ")  # it is not published
+    theirs = firewall(pair, "nat", "-A PREROUTING -p tcp -m tcp --dport 8080 -j REDIRECT --to-ports 22")
+    found = verdict(pair, **OUTSIDE, saved=theirs)
+    assert (found.place, found.dst, found.port) == (HOST, "198.51.100.1", 22)
+
+
+def test_policies_decide_where_no_rule_does(pair):
+    closed = firewall(pair, "filter", ":INPUT DROP [0:0]", ":FORWARD DROP [0:0]")
+    assert verdict(pair, **OUTSIDE, saved=closed).arrives
+    found = verdict(pair, **{**OUTSIDE, "port": 22}, saved=closed)
+    assert found.reason == "dropped by the policy of filter INPUT"
+    assert not verdict(pair, HOST, "127.0.0.1", 22, saved=closed).arrives
+
+
+@pytest.mark.parametrize(
+    ("rules", "doubt"),
+    [
+        (
+            "-A NETKIT-USER -m limit --limit 1/sec -j DROP",
+            "filter NETKIT-USER: -m limit --limit 1/sec -j DROP",
+        ),
+        (
+            "-A FORWARD -m set --match-set theirs src -j DROP",
+            "filter FORWARD: -m set --match-set theirs src -j DROP",
+        ),
+        ("-A FORWARD -j NFQUEUE", "filter FORWARD: -j NFQUEUE"),
+        (
+            "-A FORWARD -m limit --limit 1/sec -j T\n-A T -j DROP",
+            "filter FORWARD: -m limit --limit 1/sec -j T",
+        ),
+    ],
+)
+def test_what_cannot_be_weighed_makes_a_doubt(pair, rules, doubt):
+    found = verdict(pair, **OUTSIDE, saved=firewall(pair, "filter", rules))
+    assert (found.arrives, found.doubts) == (True, (doubt,))
+    assert f"cannot weigh: {doubt}" in found.describe()
+
+
+def test_what_does_not_arrive_may_be_in_doubt_as_well(pair):
+    rule = "-A FORWARD -m limit --limit 1/sec -j ACCEPT"
+    found = verdict(pair, "stranger", DB, 5432, saved=firewall(pair, "filter", rule))
+    assert (found.arrives, len(found.doubts)) == (False, 1)
+
+
+def test_frames_within_a_bridge_meet_all_tables(pair):
+    theirs = firewall(pair, "raw", f"-A PREROUTING -d {DB}/32 -j DROP")
+    assert verdict(pair, "web", DB, 5432).arrives
+    assert not verdict(pair, "web", DB, 5432, saved=theirs).arrives
+
+
+WIRED = "192.168.100.200"
+
+
+@pytest.mark.parametrize("source", ["web", HOST])
+def test_anybody_may_be_behind_a_bridges_other_ports(source):
+    intent, _ = with_network(Intent(), "br0", "192.168.100.1/24")
+    intent, _ = with_container(intent, "web", "br0")
+    intent = started(intent, "web")
+    assert verdict(intent, source, WIRED).reason == f"nobody on br0 has {WIRED}"
+    assert verdict(intent, source, WIRED, ports={"nic0": "br0"}).place == "br0"
+
+
+def test_rules_hold_towards_the_wire_too(pair):
+    wire = {"nic0": "br0"}
+    assert not verdict(pair, "web", WIRED, ports=wire).arrives
+    assert verdict(pair, HOST, WIRED, ports=wire).place == "br0"
+    assert not verdict(pair, "br0", WEB, 80, src=WIRED, ports=wire).arrives
+    assert verdict(pair, "br0", "198.51.100.1", 8080, src=WIRED, ports=wire).place == place(pair, "web")
+    assert verdict(pair, "br0", "203.0.113.9", src=WIRED, ports=wire).place == "eth0"
+
+
+def test_the_hosts_routes_lead_out(three):
+    ways = ((IPNetwork("203.0.113.0/24"), "one"), (IPNetwork("0.0.0.0/0"), "eth0"))
+    wired = {"ways": ways, "ports": {"nic0": "one"}, "default_route": False}
+    assert verdict(three, "a", "203.0.113.9", **wired).place == "one"
+    assert verdict(three, "b", "192.0.2.1", **wired).place == "eth0"
+    assert not verdict(three, "b", "192.0.2.1", default_route=False).arrives
