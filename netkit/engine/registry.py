@@ -32,12 +32,16 @@ Variant = Literal["auto", "nft", "legacy"]
 
 
 class Hands(msgspec.Struct):
-    """The drivers of this host, and what is asked for more than resources. `close` ends them."""
+    """The drivers of this host, and what is asked for more than resources. `close` ends them.
+
+    `firewall` gives all of the tables as they stand, as `iptables-save` prints them.
+    """
 
     drivers: tuple[Driver, ...]
     network: HostNetwork
     runtime: Runtime
     variant: str
+    firewall: Callable[[], str]
     close: Callable[[], None]
 
 
@@ -67,4 +71,4 @@ def build(state_dir: Path, previous: MutableMapping[str, str], variant: Variant)
         OverlayDriver(places),
         ProcessDriver(places),
     )
-    return Hands(drivers, HostNetwork(rtnl), Runtime(places), rules.variant, close)
+    return Hands(drivers, HostNetwork(rtnl), Runtime(places), rules.variant, rules.saved, close)

@@ -35,6 +35,18 @@ class HostNetwork:
             if route.destination != _DEFAULT
         ]
 
+    def ways(self) -> list[tuple[str, str]]:
+        """(destination in CIDR form, name of the outgoing link) of all routes, the preferred ones first."""
+        names = {link.index: link.name for link in linkinfo.links(self._rtnl)}
+        routes = sorted(linkinfo.routes(self._rtnl), key=lambda route: route.priority)
+        return [(route.destination, names[route.index]) for route in routes if route.index in names]
+
+    def foreign_ports(self) -> dict[str, str]:
+        """The links that are in a bridge and that we did not make, each with its bridge."""
+        links = linkinfo.links(self._rtnl)
+        bridges = {link.index: link.name for link in links if link.kind == "bridge"}
+        return {link.name: bridges[link.master] for link in links if link.master in bridges and not link.ours}
+
     def kinds(self) -> dict[str, str]:
         """Every link and its kind: bridge, veth, loopback, physical, …"""
         return {link.name: link.kind for link in linkinfo.links(self._rtnl)}

@@ -449,12 +449,16 @@ def test_facts_of_the_host(host):
     host.links.create(ADDRESS)
     refused = ["blackhole 10.8.0.0/24", "unreachable 10.8.1.0/24", "prohibit 10.8.2.0/24"]
     host.sh("; ".join(f"ip route add {each}" for each in [*refused, "unreachable default metric 1"]))
+    host.sh("ip link add nic0 master br0 type veth peer name nic1")
+    host.sh("ip link add nk0 group 28267 master br0 type veth peer name nk1")
     facts = HostNetwork(host.rtnl)
     assert ("10.9.0.0/24", "up0") in facts.routes()
     assert {(each.split()[1], "") for each in refused} < set(facts.routes())
     assert facts.kinds()["br0"] == "bridge"
     assert facts.uplink_mtu() == 1400
     assert facts.foreign_addresses(["up0", "br0"]) == {"up0": ["10.9.0.1/24"], "br0": []}
+    assert facts.foreign_ports() == {"nic0": "br0"}
+    assert {("0.0.0.0/0", "up0"), ("10.9.0.0/24", "up0")} <= set(facts.ways())
 
 
 def test_stale_flows_are_forgotten_and_others_kept(host):
