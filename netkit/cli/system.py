@@ -83,7 +83,12 @@ def journal(door: Door, limit: int) -> None:
 @click.option("--port", "-p", type=int, default=0)
 @click.option("--protocol", type=click.Choice(["tcp", "udp", "icmp"]), default=None)
 def explain(door: Door, source: str, target: str, port: int, protocol: str | None) -> None:
-    """Say whether a packet arrives, and which rule decides. Ends with 1 where it does not."""
+    """Say whether a packet arrives, and which rule decides.
+
+    SOURCE and TARGET are containers or host; TARGET may be an address as well, and SOURCE a link
+    of the host, for a machine behind it. Rules of others are weighed too. Ends with 1 where the
+    packet does not arrive, with 3 where a rule on its way cannot be weighed and may decide otherwise.
+    """
     query = {"source": source, "target": target, "port": port or "", "protocol": protocol or ""}
     answer = door.client.get("/netkit/explain", **query)
     if door.as_json:
@@ -91,8 +96,14 @@ def explain(door: Door, source: str, target: str, port: int, protocol: str | Non
     else:
         for step in answer["Steps"]:
             click.echo(f"  {step}")
-        click.echo(("arrives: " if answer["Arrives"] else "does not arrive: ") + answer["Reason"])
-    raise click.exceptions.Exit(0 if answer["Arrives"] else 1)
+        for doubt in answer["Doubts"]:
+            click.echo(f"cannot weigh: {doubt}")
+        where = (
+            f"arrives at {answer['Place']} ({answer['Address']})" if answer["Arrives"] else "does not arrive"
+        )
+        unless = ", unless what cannot be weighed decides" if answer["Doubts"] else ""
+        click.echo(f"{where}{unless}: {answer['Reason']}")
+    raise click.exceptions.Exit(3 if answer["Doubts"] else 0 if answer["Arrives"] else 1)
 
 
 @verb("doctor")

@@ -150,7 +150,16 @@ async def explain(call: Call) -> web.Response:
     if protocol not in {"", "tcp", "udp", "icmp"} or not 0 <= port < 65536:
         raise SpecError(f"invalid protocol or port: {protocol} {port}", hint="tcp, udp or icmp; 1 to 65535")
     verdict = await call.run(call.service.explain, Question(source, target, protocol, port))
-    return answer({"Arrives": verdict.arrives, "Reason": verdict.reason, "Steps": verdict.steps})
+    return answer(
+        {
+            "Arrives": verdict.arrives,
+            "Reason": verdict.reason,
+            "Place": verdict.place,
+            "Address": f"{verdict.dst}:{verdict.port}" if verdict.port else verdict.dst,
+            "Steps": verdict.steps,
+            "Doubts": verdict.doubts,
+        }
+    )
 
 
 async def doctor(call: Call) -> web.Response:

@@ -25,11 +25,12 @@ from netkit.daemon.events import Events
 from netkit.daemon.networking import Networking
 from netkit.daemon.supervisor import Supervisor
 from netkit.engine.apply import Engine, Outcome
-from netkit.engine.explain import Question, explain
+from netkit.engine.explain import Besides, Question, explain
 from netkit.engine.facts import Facts
 from netkit.engine.registry import Hands
 from netkit.engine.store import Entry, Made, Store, now
 from netkit.errors import NetkitError
+from netkit.kernel import xtables
 from netkit.model.operation import Operation
 from netkit.model.request import Caller, ContainerRequest
 from netkit.model.spec import ANYWHERE, Container, Intent
@@ -280,7 +281,9 @@ class Service(Networking):
 
     def explain(self, question: Question) -> Verdict:
         """Whether a packet arrives, and what decides, on the host as it is now."""
-        return explain(self._engine.observed(), self.intent, self.host(links=True), question)
+        network = self._hands.network
+        besides = Besides(self._hands.firewall(), network.foreign_ports(), network.ways(), xtables.mixed())
+        return explain(self._engine.observed(), self.intent, self.host(links=True), besides, question)
 
     def journal(self, limit: int) -> list[Entry]:
         return self._store.journal(limit)
