@@ -30,7 +30,7 @@ from netkit.engine.facts import Facts
 from netkit.engine.registry import Hands
 from netkit.engine.store import Entry, Made, Store, now
 from netkit.errors import NetkitError
-from netkit.kernel import xtables
+from netkit.kernel import nftables, xtables
 from netkit.model.operation import Operation
 from netkit.model.request import Caller, ContainerRequest
 from netkit.model.spec import ANYWHERE, Container, Intent
@@ -282,7 +282,13 @@ class Service(Networking):
     def explain(self, question: Question) -> Verdict:
         """Whether a packet arrives, and what decides, on the host as it is now."""
         network = self._hands.network
-        besides = Besides(self._hands.firewall(), network.foreign_ports(), network.ways(), xtables.mixed())
+        unseen = [f"table {table} of nft" for table in nftables.foreign_tables()]
+        besides = Besides(
+            firewall=self._hands.firewall(),
+            ports=network.foreign_ports(),
+            ways=network.ways(),
+            unseen=(*filter(None, (xtables.mixed(),)), *unseen),
+        )
         return explain(self._engine.observed(), self.intent, self.host(links=True), besides, question)
 
     def journal(self, limit: int) -> list[Entry]:

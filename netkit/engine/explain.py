@@ -40,14 +40,14 @@ class Question(msgspec.Struct, frozen=True):
 
 class Besides(msgspec.Struct, frozen=True):
     """What is on the host and is not ours: `firewall` as `iptables-save` prints it, links that are
-    in bridges with their bridge, routes with their link. `unseen` says what else there is to pass
-    and is not in `firewall`; it is empty where there is nothing.
+    in bridges with their bridge, routes with their link. `unseen` says what else filters and is
+    not in `firewall`.
     """
 
     firewall: str
     ports: Mapping[str, str]
     ways: Sequence[tuple[str, str]]
-    unseen: str = ""
+    unseen: tuple[str, ...] = ()
 
 
 def explain(
@@ -65,8 +65,7 @@ def explain(
     # What comes from outside has an address of the link's network that nobody here has.
     src = str(_neighbour(world, source)) if source in _outside(world) else ""
     verdict = walk(world, Packet(protocol=protocol, source=source, dst=address, port=port, src=src))
-    if besides.unseen:
-        verdict = msgspec.structs.replace(verdict, doubts=(*verdict.doubts, besides.unseen))
+    verdict = msgspec.structs.replace(verdict, doubts=(*verdict.doubts, *besides.unseen))
     if not verdict.arrives:
         return verdict
     if verdict.place == HOST and protocol != "icmp":

@@ -136,19 +136,28 @@ def test_the_default_gateway_may_be_a_router_behind_the_bridge(fresh_lab):
     router.sh(
         "ip link set eth0 up; ip address add 192.168.5.254/24 dev eth0; ip address add 203.0.113.9 dev lo"
     )
-    lab.start("-b", "br0", "--icc=false")
+    lab.start("-b", "br0", "--default-gateway", "192.168.5.254")
     lab.netkit("image", "import", str(lab.box_tar), "box")
     idle(lab, "a")
-    assert lab.host.sh("ip route add 203.0.113.0/24 via 192.168.5.254") == ""
-    code, line = explain(lab, "host", "203.0.113.9")
-    assert (code, line.split(":")[0]) == (0, "arrives at whoever is behind br0's nic0 (203.0.113.9")
+    lab.host.sh("ip route add 203.0.113.0/24 via 192.168.5.254")
     with router.listening(80, "router"):
-        assert eventually(lambda: ask_from(lab.host, "203.0.113.9", 80)) == "router"
+        for source, answer in (
+            ("a", lambda: ask(lab, "a", "203.0.113.9")),
+            ("host", lambda: ask_from(lab.host, "203.0.113.9", 80)),
+        ):
+            code, line = explain(lab, source, "203.0.113.9")
+            assert (code, line.split(":")[0]) == (0, "arrives at whoever is behind br0's nic0 (203.0.113.9")
+            assert eventually(answer) == "router"
     router.close()
 
 
-def test_rules_of_both_variants_make_a_doubt(explained):
-    explained.host.sh("iptables-legacy -A FORWARD -p 47 -j DROP")
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [("iptables-legacy", "two firewalls"), ("ebtables-nft", "table bridge filter of nft")],
+)
+def test_firewalls_besides_make_a_doubt(explained, program, told):
+    explained.host.sh(f"{program} -A FORWARD -j ACCEPT")
     done = explained.netkit("explain", "up0", UPLINK, "-p", "8080", check=False)
-    explained.host.sh("iptables-legacy -F FORWARD")
-    assert (done.returncode, "two firewalls" in done.stdout) == (3, True)
+    explained.host.sh(f"{program} -F FORWARD")
+    assert (done.returncode, told in done.stdout) == (3, True)
+    assert explain(explained, "up0", UPLINK, 8080)[0] == 0
