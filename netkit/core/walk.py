@@ -236,7 +236,7 @@ class _Walk:
             raise _Stopped(f"a martian: {self._src} cannot leave by {out}")
         reason = self._pass("FORWARD", in_link, out) if in_link else f"sent by the host on {out}"
         self._pass("POSTROUTING", in_link, out)
-        if out in self._world.uplinks:
+        if not self._world.is_bridge(out):
             return out, reason
         return self._taken(self._neighbour(out, self._dst)), reason
 

@@ -118,7 +118,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def is_bridge(self, link: str) -> bool:
         """Whether a link is a bridge of containers."""
-        return link in self._bridges
+        return link in self._bridges or Key("bridge", link) in self.resources
 
     def is_local(self, address: IPAddress) -> bool:
         """Whether the host takes an address as its own."""

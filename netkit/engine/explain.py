@@ -142,13 +142,13 @@ def _host(world: World, place: str, source: str) -> IPAddress:
 
 def _place(intent: Intent, host: Host, world: World, target: Container | None, place: str) -> str:
     """A place in words. Of several containers in one namespace it is the one that was asked for."""
-    if place in world.uplinks:
-        return f"the other end of {place}"
-    if place in world.wires:
+    if place == HOST:
+        return place
+    if world.is_bridge(place):
         return f"whoever is behind {place}'s {', '.join(world.wires[place])}"
     found = [each for each in intent.containers.values() if paths.namespace(host.state_dir, each) == place]
-    if place == HOST or not found:
-        return place
+    if not found:
+        return f"the other end of {place}"
     return f"container {(target if target in found else found[0]).name}"
 
 

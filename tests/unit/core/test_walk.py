@@ -291,3 +291,17 @@ def test_the_hosts_routes_lead_out(three):
     assert verdict(three, "a", "203.0.113.9", **wired).place == "one"
     assert verdict(three, "b", "192.0.2.1", **wired).place == "eth0"
     assert not verdict(three, "b", "192.0.2.1", default_route=False).arrives
+    assert verdict(three, "b", "192.0.2.1", ways=((IPNetwork("192.0.2.0/24"), "tun0"),)).place == "tun0"
+
+
+def test_the_default_gateway_may_be_behind_the_bridge(pair):
+    resources = {k: each for k, each in render(pair, FACTS, everything(pair)).items() if k.kind != "address"}
+    adopted = {"br0": (IPNetwork("192.168.100.9/24"),)}  # the gateway, .1, is somebody else
+    packet = Packet(protocol="tcp", source=place(pair, "web"), dst="203.0.113.9", port=80)
+    lone = World(resources=resources, adopted=adopted, uplinks=UPLINKS)
+    assert walking.walk(lone, packet).reason == "nobody on br0 has 192.168.100.1"
+    wired = msgspec.structs.replace(lone, ports={"nic0": "br0"})
+    assert walking.walk(wired, packet).reason.startswith("dropped by -i br0 -o br0 ")  # icc is off
+    switched = {k: each for k, each in resources.items() if "bridge-nf" not in k.name}
+    past = msgspec.structs.replace(wired, resources=switched, bridge_filter_default=False)
+    assert walking.walk(past, packet).place == "br0"
