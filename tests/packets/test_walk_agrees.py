@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
-CASES = 70
+CASES = 80
 # Fixed seeds make a run comparable with the last one; the last seed is new each time, and printed.
 SEEDS = [(seed, "nft") for seed in range(1, 8)] + [(8, "legacy"), (9, "legacy")]
 SEEDS.append((random.SystemRandom().randrange(10_000, 10_000_000), "nft"))
