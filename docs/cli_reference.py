@@ -13,7 +13,7 @@ something has `--dry-run`; what lists or makes things by the dozen has `-q`. Swi
 A daemon is started where none answers (`NETKIT_AUTOSTART=0`: not), with its state in `NETKIT_STATE_DIR`.
 
 Exit codes: 2 the request is wrong · 4 not found · 5 conflict · 6 forbidden · 7 an operation failed and was undone · 8 the kernel
-shows something else · 9 this host lacks something · 11 no daemon. `run` and `exec` end with the process' own code, or as
+shows something else · 9 this host lacks something · 11 no daemon; 1 and 3 mean what a command says of them. `run` and `exec` end with the process' own code, or as
 `docker run` does with 125, 126, 127.
 """
 
