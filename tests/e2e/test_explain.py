@@ -1,5 +1,7 @@
 """What `explain` says is what a packet does, whoever wrote the rules and whoever is behind a bridge."""
 
+import contextlib
+
 import pytest
 
 from tests.e2e.lab import UPLINK, Space
@@ -128,10 +130,15 @@ def test_anybody_may_be_behind_a_bridges_other_ports(explained):
     assert explain(lab, "br0", "web")[0] == 0
 
 
-def test_the_default_gateway_may_be_a_router_behind_the_bridge(fresh_lab):
+@pytest.fixture
+def router():
+    with contextlib.closing(Space("router")) as space:
+        yield space
+
+
+def test_the_default_gateway_may_be_a_router_behind_the_bridge(fresh_lab, router):
     lab = fresh_lab
     lab.host.sh("ip link add br0 up type bridge; ip address add 192.168.5.1/24 dev br0")
-    router = Space("router")
     lab.host.sh(f"ip link add nic0 up master br0 type veth peer name eth0 netns {router.name}")
     router.sh(
         "ip link set eth0 up; ip address add 192.168.5.254/24 dev eth0; ip address add 203.0.113.9 dev lo"
@@ -148,7 +155,6 @@ def test_the_default_gateway_may_be_a_router_behind_the_bridge(fresh_lab):
             code, line = explain(lab, source, "203.0.113.9")
             assert (code, line.split(":")[0]) == (0, "arrives at whoever is behind br0's nic0 (203.0.113.9")
             assert eventually(answer) == "router"
-    router.close()
 
 
 @pytest.mark.parametrize(
