@@ -337,7 +337,7 @@ BODIES = [
             (b'"HostConfig": {"ExtraHosts": ["a\\nb:192.0.2.1"]}', "host name"),
             (b'"HostConfig": {"Dns": ["192.0.2.1\\nx"]}', "DNS server"),
             (b'"HostConfig": {"DnsSearch": ["a\\nb"]}', "search domain"),
-            (b'"HostConfig": {"DnsOptions": ["a b"]}', "DNS option"),
+            (b'"HostConfig": {"DnsOptions": ["a\\nb"]}', "DNS option"),
         )
     ),
     ("/containers/create", b'{"Image": "", "Cmd": ["x"]}', 400, "no image named"),

@@ -188,12 +188,15 @@ def _check_words(request: ContainerRequest) -> None:
 
 def _check_name_service(request: ContainerRequest) -> None:
     """What becomes a part of a line of hosts or resolv.conf must not end that line."""
-    words = [request.domainname, *request.dns, *request.dns_search]
-    lines = [*words, *request.dns_options]
-    if bad := next((word for word in words if " " in word), None):
-        raise SpecError(f"invalid domain or name server {bad!r}", hint="one word, without blanks")
-    if bad := next((line for line in lines if not line.isprintable()), None):
-        raise SpecError(f"invalid name service word {bad!r}", hint="without line breaks and the like")
+    named = {
+        "domain name": (request.domainname,),
+        "DNS server": request.dns,
+        "search domain": request.dns_search,
+        "DNS option": [word for option in request.dns_options for word in option.split(" ")],
+    }
+    for what, words in named.items():
+        if bad := next((word for word in words if " " in word or not word.isprintable()), None):
+            raise SpecError(f"invalid {what} {bad!r}", hint="one word, without blanks or line breaks")
 
 
 def _mode(intent: Intent, request: ContainerRequest) -> str:
