@@ -43,10 +43,7 @@ class FileDriver(OneByOne):
                     yield File(path=str(path), content="", shown=False, owner=owner)
                 case True:
                     content = path.read_text(errors="surrogateescape")
-                    if path.parent not in lost:
-                        lost[path.parent] = _lost(self._folder(path))
-                    shown = path.name not in lost[path.parent]
-                    yield File(path=str(path), content=content, shown=shown, owner=owner)
+                    yield File(path=str(path), content=content, shown=self._is_shown(path, lost), owner=owner)
 
     def create(self, wanted: Resource) -> None:
         assert isinstance(wanted, File)
@@ -72,9 +69,20 @@ class FileDriver(OneByOne):
     def _folder(self, path: Path) -> Folder:
         return Folder(self._places, path.parent.name)
 
+    def _is_shown(self, path: Path, lost: dict[Path, Mapping[str, list[str]]]) -> bool:
+        """Whether the container has no other file in its place; `lost` keeps what each folder lacks."""
+        folder = self._folder(path)
+        if _sees(folder, path):
+            return True
+        if path.parent not in lost:
+            lost[path.parent] = _lost(folder)
+        return path.name not in lost[path.parent]
+
     def _show(self, path: Path) -> None:
         """Mount the file in the place of the one that the container has, where that is another."""
         folder = self._folder(path)
+        if _sees(folder, path):
+            return
         targets, pid = _lost(folder).get(path.name, ()), folder.process()
         if not targets or not pid:
             return
@@ -93,6 +101,15 @@ class FileDriver(OneByOne):
             ) from err
         finally:
             os.close(namespace)
+
+
+def _sees(folder: Folder, path: Path) -> bool:
+    """Whether the container's process has this very file: a look that takes a tenth of reading its mounts."""
+    try:
+        inside = os.stat(f"/proc/{folder.read('pidfile').strip()}/root/etc/{path.name}")
+    except OSError:
+        return False
+    return os.path.samestat(inside, path.lstat())
 
 
 def _lost(folder: Folder) -> dict[str, list[str]]:
