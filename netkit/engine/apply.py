@@ -69,23 +69,29 @@ class Engine:
         """
         old = self.intent
         new, subject = edit(old)
-        units = affected(old, new)
-        before = render(old, host, units)
-        after = render(new, host, units)
-        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         if final and not dry_run:
             # First of all: what has ended has ended, even where nothing can be looked at or taken away now.
             self.adjust(lambda _: (new, subject))
-        stands = {key: each for key, each in relied_on(new, host, units).items() if key not in keys}
-        wanted = {**{key: after[key] for key in keys if key in after}, **stands}
-        scope = [*(after.get(key) or before[key] for key in keys), *stands.values()]
-        # Drivers echo what they cannot read cheaply: ask them for what was made, not for what is to be.
-        found = self._drivers.observe([*(before.get(key) or after[key] for key in keys), *stands.values()])
-        change = _Change(plan.diff(found, wanted), wanted, scope, found)
-        if dry_run:
-            return Outcome(change.operations, subject)
-        self._carry_out(change, self.intent, new, caller)
+        change = self._work_out(old, new, host)
+        if not dry_run:
+            self._carry_out(change, self.intent, new, caller)
         return Outcome(change.operations, subject)
+
+    def _work_out(self, old: Intent, new: Intent, host: Host) -> _Change:
+        """What is to be done so that the kernel, as it is now, follows from one intent to another."""
+        units = affected(old, new)
+        before, after = render(old, host, units), render(new, host, units)
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        relied = {key: each for key, each in relied_on(new, host, units).items() if key not in keys}
+        wanted = {**{key: after[key] for key in keys if key in after}, **relied}
+        # Drivers echo what they cannot read cheaply: ask them for what was made, not for what is to be.
+        found = self._drivers.observe([*(before.get(key) or after[key] for key in keys), *relied.values()])
+        operations = plan.diff(found, wanted)
+        # What is relied on and stands has been looked at once, and is not touched.
+        standing = relied.keys() - {operation.key for operation in operations}
+        scope = [after.get(key) or before[key] for key in keys]
+        scope += [each for key, each in relied.items() if key not in standing]
+        return _Change(operations, {k: each for k, each in wanted.items() if k not in standing}, scope, found)
 
     def adjust(self, edit: Edit) -> Any:
         """Edit the intent where the kernel has already changed by itself (a process has ended).
