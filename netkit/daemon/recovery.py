@@ -19,7 +19,7 @@ from netaddr import IPNetwork
 from netkit.core import ipam
 from netkit.core import link as linking
 from netkit.core.admit import container as containers
-from netkit.core.admit import network
+from netkit.core.admit import default
 from netkit.daemon.events import Events
 from netkit.daemon.options import Options
 from netkit.daemon.service import Service
@@ -114,6 +114,7 @@ def _settle(service: Service, engine: Engine, options: Options) -> list[Containe
     host, new_id, time = service.host(links=True), secrets.token_hex(32), now()
     _warn_of_absent(service.host(wanted=()))
     if options.bridge == "none":
+        engine.adjust(lambda intent: (default.drop_default(intent), None))
         _reconcile(service)
     else:
         request = _default_network(options)
@@ -155,7 +156,7 @@ def _set_default(
     intent: Intent, request: NetworkRequest, host: Host, *, new_id: str, now: str
 ) -> tuple[Intent, object]:
     """Leave the default network as it is where the options ask for nothing else."""
-    changed, network_ = network.set_default(intent, request, host, new_id=new_id, now=now)
+    changed, network_ = default.set_default(intent, request, host, new_id=new_id, now=now)
     return (intent, network_) if intent.networks.get(network_.id) == network_ else (changed, network_)
 
 

@@ -235,6 +235,32 @@ def test_icc_off_turns_the_bridge_filter_on_and_gives_it_back(fresh_lab):
     assert fresh_lab.host.sh(f"cat {setting}") == "0\n"
 
 
+def test_the_default_bridge_may_be_one_that_netkit_made_or_none(fresh_lab):
+    lab = fresh_lab
+    lab.start()
+    lab.netkit("image", "import", str(lab.box_tar), "box")
+    lab.netkit("bridge", "add", "br0", "--address", "192.168.100.1/24")
+    serve(lab, "web", "--network", "br0")
+    lab.stop()
+    lab.start("-b", "br0")
+    idle(lab, "new")
+    assert lab.address("new").startswith("192.168.100.")
+    assert ask(lab, "new", lab.address("web")) == "web"
+    assert "netkit0" not in lab.host.sh("ip -br link")
+    assert lab.plan() == "nothing to change"
+    lab.netkit("rm", "-f", "new")
+    lab.stop()
+    lab.start()
+    assert lab.out("network", "inspect", "-f", "{{.Name}}", "br0") == "br0"
+    assert "netkit0" in lab.host.sh("ip -br link")
+    lab.stop()
+    lab.start("-b", "none")
+    assert "netkit0" not in lab.host.sh("ip -br link")
+    assert ask_from(lab.host, lab.address("web", "br0"), 80) == "web"
+    assert lab.netkit("run", "--rm", "box", "true", check=False).returncode == 125
+    assert lab.plan() == "nothing to change"
+
+
 def test_icc_that_is_switched_off_ends_what_passes(fresh_lab):
     """The daemon comes back with --icc=false: what its containers have been saying to each other ends as well."""
     fresh_lab.start()

@@ -16,8 +16,17 @@ _ALIASES = {"default": DEFAULT_NETWORK}
 
 
 def network(intent: Intent, ref: str) -> Network:
-    """The network called `ref`. Raises NotFound with the nearest name, SpecError when ambiguous."""
-    return _find(intent.networks, _ALIASES.get(ref, ref), "network")
+    """The network called `ref`, or on the bridge of that name where no network is called so.
+
+    Raises NotFound with the nearest name, SpecError when ambiguous.
+    """
+    try:
+        return _find(intent.networks, _ALIASES.get(ref, ref), "network")
+    except NotFound:
+        found = next((net for net in intent.networks.values() if net.bridge == ref), None)
+        if found is None:
+            raise
+        return found
 
 
 def container(intent: Intent, ref: str) -> Container:

@@ -34,7 +34,7 @@ def create(
         )
     bridge = _bridge(intent, request, host, new_id)
     subnet, own = _subnet(intent, request, host, bridge)
-    gateway = _host_address(request, subnet, request.router) if request.router else own
+    gateway = host_address(request, subnet, request.router) if request.router else own
     network = Network(
         id=new_id,
         name=name,
@@ -42,9 +42,9 @@ def create(
         subnet=subnet,
         gateway=gateway,
         address=None if gateway == own else own,
-        ip_range=_ip_range(request, subnet),
+        ip_range=ip_range_of(request, subnet),
         created=now,
-        mtu=_mtu(request.mtu or host.uplink_mtu),
+        mtu=valid_mtu(request.mtu or host.uplink_mtu),
         auxiliary=_auxiliary(request, subnet, {own, gateway}),
         internal=request.internal,
         icc=_icc(request, host),
@@ -56,44 +56,6 @@ def create(
         labels=request.labels,
     )
     return intent.with_network(network), network
-
-
-def set_default(
-    intent: Intent, request: NetworkRequest, host: Host, *, new_id: str, now: str
-) -> tuple[Intent, Network]:
-    """The default network as the daemon's options ask for it, made or changed in place.
-
-    Its id stays, so that containers stay attached. Raises Conflict when running containers are on
-    it and its bridge or subnet would change under them.
-    """
-    old = next((net for net in intent.networks.values() if net.default), None)
-    if old is None:
-        return create(intent, request, host, new_id=new_id, now=now)
-    # A bridge whose address somebody took away has one of ours since then: it says nothing new.
-    named = host.addresses.get(old.bridge, ()) if request.adopt else ()
-    if request.subnet is None and old.bridge == request.bridge and not named:
-        request = msgspec.structs.replace(request, subnet=IPNetwork(f"{old.own}/{old.subnet.prefixlen}"))
-    rest = intent.without_network(old.id)
-    own, asked = old.subnet.cidr, request.subnet or next(iter(named), None)
-    stays = request.bridge == old.bridge and asked is not None and asked.cidr == own
-    host = msgspec.structs.replace(
-        host,
-        # What others have taken since is no reason to refuse what is there already.
-        routes=() if stays else tuple(route for route in host.routes if route != own),
-        addresses={old.bridge: named} if stays else host.addresses,
-        interfaces={k: v for k, v in host.interfaces.items() if k != old.bridge or request.adopt},
-    )
-    _, new = create(rest, request, host, new_id=old.id, now=old.created)
-    new = msgspec.structs.replace(new, ports=old.ports, cursor=old.cursor)
-    moved = (new.bridge, new.subnet.cidr, new.gateway) != (old.bridge, own, old.gateway)
-    users = [container.name for container in users_of(intent, old)]
-    if moved and users:
-        raise Conflict(
-            f"the default network cannot move from {old.bridge} ({own}) to {new.bridge}"
-            f" ({new.subnet.cidr}) under running containers: {', '.join(users)}",
-            hint="stop them first, or start the daemon with its former options",
-        )
-    return intent.with_network(new), new
 
 
 def remove(intent: Intent, ref: str) -> tuple[Intent, Network]:
@@ -238,10 +200,11 @@ def _check_elsewhere(
 
 def _gateway(request: NetworkRequest, subnet: IPNetwork, asked: IPNetwork) -> IPAddress:
     named = asked.ip if asked.ip != subnet.ip else None
-    return _host_address(request, subnet, request.gateway or named or IPAddress(subnet.first + 1))
+    return host_address(request, subnet, request.gateway or named or IPAddress(subnet.first + 1))
 
 
-def _host_address(request: NetworkRequest, subnet: IPNetwork, gateway: IPAddress) -> IPAddress:
+def host_address(request: NetworkRequest, subnet: IPNetwork, gateway: IPAddress) -> IPAddress:
+    """The gateway, if a host of the subnet can have that address. Raises SpecError."""
     if gateway not in subnet or int(gateway) in {subnet.first, subnet.last}:
         raise SpecError(
             f"gateway {gateway} is not a host address of subnet {subnet}",
@@ -250,7 +213,8 @@ def _host_address(request: NetworkRequest, subnet: IPNetwork, gateway: IPAddress
     return gateway
 
 
-def _ip_range(request: NetworkRequest, subnet: IPNetwork) -> IPNetwork:
+def ip_range_of(request: NetworkRequest, subnet: IPNetwork) -> IPNetwork:
+    """Where addresses come from: what was asked for, or all of the subnet. Raises SpecError."""
     ip_range = (request.ip_range or subnet).cidr
     if ip_range not in subnet:
         raise SpecError(
@@ -281,7 +245,8 @@ def _icc(request: NetworkRequest, host: Host) -> bool:
     return icc
 
 
-def _mtu(mtu: int) -> int:
+def valid_mtu(mtu: int) -> int:
+    """An MTU that a link can have, in bytes. Raises SpecError."""
     if not 68 <= mtu <= 65535:
         raise SpecError(f"mtu {mtu} is out of range", hint="68 to 65535; Ethernet has 1500")
     return mtu

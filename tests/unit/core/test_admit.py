@@ -6,7 +6,7 @@ from netaddr import IPAddress, IPNetwork
 
 from netkit.core import ipam
 from netkit.core import link as linking
-from netkit.core.admit import container, endpoint, link, network, ports
+from netkit.core.admit import container, default, endpoint, find, link, network, ports
 from netkit.core.render import affected, everything, render
 from netkit.errors import Conflict, Forbidden, NotFound, SpecError
 from netkit.model import derived
@@ -422,37 +422,72 @@ def test_names_are_unique_and_running_containers_are_not_removed():
 
 
 def test_the_default_network_moves_only_while_nobody_is_on_it():
-    intent, old = with_network(Intent(), "bridge", "172.17.0.1/16")
-    request = NetworkRequest(name="bridge", bridge="bridge", subnet=IPNetwork("10.5.0.1/16"))
-    _, moved = network.set_default(intent, request, HOST, new_id="n", now="")
+    made = NetworkRequest(name="bridge", bridge="netkit0", subnet=IPNetwork("172.17.0.1/16"))
+    intent, old = default.set_default(Intent(), made, HOST, new_id="b" * 64, now="")
+    request = NetworkRequest(name="bridge", bridge="netkit0", subnet=IPNetwork("10.5.0.1/16"))
+    _, moved = default.set_default(intent, request, HOST, new_id="n", now="")
     assert (moved.id, str(moved.subnet.cidr)) == (old.id, "10.5.0.0/16")
     intent, _ = with_container(intent, "web")
     intent = started(intent, "web")
     with pytest.raises(Conflict, match="cannot move"):
-        network.set_default(intent, request, HOST, new_id="n", now="")
+        default.set_default(intent, request, HOST, new_id="n", now="")
+
+
+def test_a_bridge_of_netkits_own_brings_its_network_as_the_default_one():
+    """`bridge add br0 --no-icc`, then `daemon -b br0`, then `daemon` again."""
+    plain, chosen = (
+        NetworkRequest(name="bridge", bridge=name, adopt=name == "br0") for name in ("netkit0", "br0")
+    )
+    intent, first = default.set_default(Intent(), plain, HOST, new_id="d" * 64, now="")
+    intent, br0 = with_network(intent, "br0", "10.9.0.1/24", icc=False)
+    intent, _ = with_container(intent, "rests")
+    intent, _ = with_container(intent, "runs", "br0")
+    intent = started(intent, "runs")
+    lent, net = default.set_default(intent, chosen, HOST, new_id="e" * 64, now="")
+    assert (net.id, net.name, net.icc, net.adopted) == (br0.id, "bridge", False, False)
+    assert first.id not in lent.networks
+    assert find.network(lent, "br0").id == find.network(lent, "bridge").id == br0.id
+    assert str(started(lent, "rests").containers[("rests" * 64)[:64]].endpoints[br0.id].address) == "10.9.0.3"
+    assert default.set_default(lent, chosen, HOST, new_id="f" * 64, now="")[0] == lent
+    back, again = default.set_default(lent, plain, HOST, new_id="f" * 64, now="")
+    assert (again.bridge, again.name) == ("netkit0", "bridge")
+    assert back.networks[br0.id] == intent.networks[br0.id]
+    assert default.drop_default(lent).networks[br0.id] == intent.networks[br0.id]
+
+
+def test_a_default_network_with_running_containers_gives_way_to_no_other():
+    request = NetworkRequest(name="bridge", bridge="netkit0")
+    intent, _ = default.set_default(Intent(), request, HOST, new_id="d" * 64, now="")
+    intent, _ = with_network(intent, "br0", "10.9.0.1/24")
+    assert not any(net.default for net in default.drop_default(intent).networks.values())
+    intent, _ = with_container(intent, "web")
+    intent = started(intent, "web")
+    chosen = NetworkRequest(name="bridge", bridge="br0", adopt=True)
+    refused(Conflict, "stop them first", default.set_default, intent, chosen, HOST, new_id="e", now="")
+    refused(Conflict, "stop them first", default.drop_default, intent)
 
 
 def test_a_default_network_stays_where_others_have_come_since():
     request = NetworkRequest(name="bridge", bridge="netkit0")
-    intent, old = network.set_default(Intent(), request, HOST, new_id="n", now="")
+    intent, old = default.set_default(Intent(), request, HOST, new_id="n", now="")
     late = msgspec.structs.replace(
         HOST, routes=(IPNetwork("172.17.4.0/24"),), addresses={"vpn": (IPNetwork("172.17.4.1/24"),)}
     )
-    assert network.set_default(intent, request, late, new_id="m", now="")[1] == old
+    assert default.set_default(intent, request, late, new_id="m", now="")[1] == old
     moved = msgspec.structs.replace(request, subnet=IPNetwork("172.17.4.0/24"))
-    refused(Conflict, "another subnet", network.set_default, intent, moved, late, new_id="m", now="")
+    refused(Conflict, "another subnet", default.set_default, intent, moved, late, new_id="m", now="")
 
 
 def test_an_adopted_default_bridge_keeps_its_subnet_when_its_address_is_no_longer_somebody_elses():
     request = NetworkRequest(name="bridge", bridge="br0", adopt=True, ip_range=IPNetwork("10.5.0.64/26"))
     given = {"br0": (IPNetwork("10.5.0.1/24"),)}
     host = msgspec.structs.replace(HOST, interfaces={"br0": "bridge"}, addresses=given)
-    intent, old = network.set_default(Intent(), request, host, new_id="n", now="")
+    intent, old = default.set_default(Intent(), request, host, new_id="n", now="")
     lost = msgspec.structs.replace(host, addresses={})
-    _, new = network.set_default(intent, request, lost, new_id="m", now="")
+    _, new = default.set_default(intent, request, lost, new_id="m", now="")
     assert (new.subnet, new.gateway, new.ip_range) == (old.subnet.cidr, old.gateway, old.ip_range)
     moved = msgspec.structs.replace(host, addresses={"br0": (IPNetwork("10.5.0.2/24"),)})
-    _, new = network.set_default(intent, request, moved, new_id="m", now="")
+    _, new = default.set_default(intent, request, moved, new_id="m", now="")
     assert str(new.gateway) == "10.5.0.2"
 
 
@@ -470,7 +505,7 @@ def test_a_router_beside_the_bridge_keeps_its_address_and_gets_the_default_route
         (made, HOST, "10.5.0.3", "10.5.0.1"),
         (free, HOST, "172.17.0.1", "172.17.0.9"),
     ):
-        intent, net = network.set_default(Intent(), request, host, new_id="n", now="")
+        intent, net = default.set_default(Intent(), request, host, new_id="n", now="")
         assert (str(net.own), str(net.gateway)) == (own, router)
         intent, web = with_container(intent, "web", extra_hosts=("h:host-gateway",))
         intent = started(intent, "web")
@@ -480,14 +515,14 @@ def test_a_router_beside_the_bridge_keeps_its_address_and_gets_the_default_route
         assert [each.gateway for each in made_of if isinstance(each, Route)] == [router]
         assert f"{own}\th" in linking.hosts(intent, intent.containers[web.id])
         again, _ = container.stop(intent, "web", container.Ending())
-        _, kept = network.set_default(again, request, host, new_id="m", now="")
+        _, kept = default.set_default(again, request, host, new_id="m", now="")
         assert (kept.own, kept.gateway) == (net.own, net.gateway)
         for taken in (own, router):
             refused(Conflict, "another", ipam.claim, net, IPAddress(taken), ())
     refused(
         SpecError,
         "for example 10.5.0.1",
-        network.set_default,
+        default.set_default,
         Intent(),
         msgspec.structs.replace(made, router=IPAddress("10.6.0.1")),
         HOST,
