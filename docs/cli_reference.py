@@ -8,8 +8,8 @@ HEAD = """# Commands
 
 Made from the commands themselves: `python docs/cli_reference.py > docs/cli.md`.
 
-Every client command has `-H/--host URL` (or `NETKIT_HOST`), before or after the verb, and `--json`; whatever changes
-something has `--dry-run`; what lists or makes things by the dozen has `-q`. Switches take `--icc`, `--no-icc` and `--icc=false`.
+Every client command has `-H/--host URL` (or `NETKIT_HOST`), before or after the verb, and, after it, `--json`; whatever changes
+something has `--dry-run`; what lists or makes containers, networks, bridges and images has `-q`. Switches take `--icc`, `--no-icc` and `--icc=false`.
 A daemon is started where none answers (`NETKIT_AUTOSTART=0`: not), with its state in `NETKIT_STATE_DIR`.
 
 Exit codes: 2 the request is wrong · 4 not found · 5 conflict · 6 forbidden · 7 an operation failed and was undone · 8 the kernel

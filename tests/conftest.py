@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import contextlib
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,15 +16,36 @@ settings.load_profile("netkit")
 MADE: list[str] = []
 """Folders and namespaces that tests have made: after all of them, nothing of these may be left."""
 
+# Whatever carries our mark in the machine's own network, which no test may touch, and in its cgroups.
+_MARKED = (
+    "ip -o link show group 28267",
+    "ip -o link | grep netkit:",
+    "iptables-save | grep -i netkit",
+    "iptables-legacy-save | grep -i netkit",
+    "ipset list -n | grep NETKIT",
+    "ls -d /sys/fs/cgroup/netkit/*/* /sys/fs/cgroup/*/netkit/*/*",
+)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left():
-    """After the last test: no namespace, mount, process, cgroup or folder of any test."""
+    """After the last test: no namespace, mount, process or folder of any test, and no mark on this machine."""
+    before = _marks()
     yield
+    assert not (marks := _marks() - before), f"tests marked this machine: {sorted(marks)}"
     mounts = Path("/proc/self/mounts").read_text()
     commands = "\n".join(_commands())
     left = [name for name in MADE if name in mounts or name in commands or Path(name).exists()]
     assert not left, f"tests left behind: {left}"
+
+
+def _marks():
+    lines = [
+        line
+        for command in _MARKED if os.geteuid() == 0
+        for line in subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout.splitlines()
+    ]  # fmt: skip
+    return set(lines)
 
 
 def _commands():

@@ -16,7 +16,6 @@ from netkit.model.spec import parse_subnet
 from netkit.model.words import parse_ipv4, parse_mac
 
 _ICC = "com.docker.network.bridge.enable_icc"
-_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 _MTU = "com.docker.network.driver.mtu"
 
 

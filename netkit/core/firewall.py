@@ -16,7 +16,7 @@ Built-in policies and rules of others are left alone; nothing here depends on a 
 
 from collections.abc import Iterable
 
-from netaddr import IPAddress, IPNetwork
+from netaddr import IPAddress
 
 from netkit.model.names import FORWARD, ISOLATE, MASQ, PUBLISH, USER_CHAIN
 from netkit.model.resource import Chain, Entry, Hook, IpSet, Member, Resource
@@ -149,8 +149,3 @@ def link(
     """What one link adds on one network: from `source` to each of the target's exposed ports."""
     for port, protocol in ports:
         yield Member(set=LINKS, entry=f"{source},{protocol}:{port},{target}", owner=owner)
-
-
-def subnet_of(network_: Network) -> IPNetwork:
-    """The network in canonical form, without host bits."""
-    return network_.subnet.cidr

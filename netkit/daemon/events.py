@@ -15,9 +15,6 @@ from typing import Any
 
 import msgspec
 
-from netkit.errors import SpecError
-from netkit.model.names import nearest
-
 KEPT = 1000
 _BEHIND_MAX = 10_000
 FILTERS = frozenset(
@@ -113,13 +110,6 @@ class _Listener:
 
     def _put(self, event: Event) -> None:
         self._queue.put_nowait(event if self._queue.qsize() < _BEHIND_MAX else None)
-
-
-def check_filters(filters: Filters) -> None:
-    """Raise SpecError for a filter that events do not have."""
-    for name in filters:
-        if name not in FILTERS:
-            raise SpecError(f"invalid filter {name!r}", hint=nearest(name, FILTERS))
 
 
 def matches(event: Event, filters: Filters) -> bool:

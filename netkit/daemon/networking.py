@@ -82,7 +82,7 @@ class Networking(Verbs):
         dry_run: bool = False,
     ) -> Outcome:
         outcome = self._change(
-            lambda intent: endpoint.disconnect(intent, network_ref, container_ref), caller, dry_run
+            lambda intent: endpoint.disconnect(intent, network_ref, container_ref, force), caller, dry_run
         )
         return self._told(outcome, "disconnect", network_ref, dry_run)
 

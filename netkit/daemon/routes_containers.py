@@ -5,6 +5,7 @@ Handlers only translate. What streams (attach, logs) is in `routes_streams`.
 
 import asyncio
 import contextlib
+import signal as signals
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,8 @@ from netkit.daemon.bodies import CreateBody, UpdateBody
 from netkit.daemon.body import convert
 from netkit.daemon.call import EXECS, Call, answer, empty, passes_labels, told
 from netkit.daemon.routes_images import plain_name
-from netkit.errors import NotFound, SpecError, Unsupported
+from netkit.daemon.signals import signal_number
+from netkit.errors import Conflict, NotFound, SpecError, Unsupported
 from netkit.runtime import users
 
 _CONDITIONS = ("", "not-running", "next-exit", "removed")
@@ -96,6 +98,7 @@ async def restart(call: Call) -> web.Response:
 async def kill(call: Call) -> web.Response:
     """POST /containers/X/kill[?signal=]."""
     if call.dry_run:
+        _check_told_in_advance(call)
         return told(call, await call.run(call.service.plan_stop, call.ref, call.caller), empty())
     await call.service.kill(call.ref, call.text("signal"), call.caller)
     return empty()
@@ -197,6 +200,9 @@ def _grace(call: Call) -> float | None:
     return call.number("t", 0.0) if "t" in call.request.query else None
 
 
-def _no_dry_run(call: Call) -> None:
-    if call.dry_run:
+def _check_told_in_advance(call: Call) -> None:
+    """What a running container makes of a signal is known of SIGKILL only. Raises Unsupported, Conflict."""
+    if not call.service.container(call.ref).running:
+        raise Conflict(f"container {call.ref} is not running", hint="start it first")
+    if signal_number(call.text("signal") or "SIGKILL") != signals.SIGKILL:
         raise Unsupported("what a signal brings about cannot be told in advance", hint="leave --dry-run out")

@@ -20,7 +20,6 @@ from netkit.daemon.call import Call, answer
 from netkit.errors import NotFound, Unsupported
 from netkit.runtime import detect
 
-_STARTED = clock.stamp(time.time())
 _SETTINGS = (
     "net.ipv4.ip_forward",
     "net.bridge.bridge-nf-call-iptables",
@@ -41,7 +40,7 @@ async def ping(call: Call) -> web.Response:
 
 async def version(call: Call) -> web.Response:
     """GET /version."""
-    return answer(shapes_system.version(_machine(call)))
+    return answer(shapes_system.version(_machine()))
 
 
 async def info(call: Call) -> web.Response:
@@ -49,7 +48,7 @@ async def info(call: Call) -> web.Response:
     service = call.service
     counts = await asyncio.to_thread(_counts, call)
     images, host = len(service.images.all()), await call.run(service.host)
-    return answer(shapes_system.info(_machine(call), host, counts, images))
+    return answer(shapes_system.info(_machine(), host, counts, images))
 
 
 async def stream_events(call: Call) -> web.StreamResponse:
@@ -116,7 +115,7 @@ def _moment(text: str, now: float) -> float | None:
     return clock.parse_moment(text, now) if text else None
 
 
-def _machine(call: Call) -> shapes_system.Machine:
+def _machine() -> shapes_system.Machine:
     """The facts of this machine."""
     names = platform.uname()
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
@@ -129,7 +128,7 @@ def _machine(call: Call) -> shapes_system.Machine:
         memory=pages * size,
         python=platform.python_version(),
         runtime=detect.tools().name,
-        started=_STARTED,
+        time=clock.stamp(time.time()),
         settings={name: _setting(name) for name in _SETTINGS},
     )
 

@@ -134,14 +134,11 @@ class Service(Networking):
         return self._change(lambda intent: containers.stop(intent, ref, containers.Ending()), caller, True)
 
     def plan_restart(self, ref: str, caller: Caller) -> Outcome:
-        """What the end of a container and another start would do together."""
-        host = self.host(wanted=frozenset())
-
-        def edit(intent: Intent) -> tuple[Intent, Container]:
-            intent, _ = containers.stop(intent, ref, containers.Ending())
-            return containers.start(intent, ref, host)
-
-        return self._change(edit, caller, True, host)
+        """What the end of a container would do, and then another start."""
+        host, end = self.host(wanted=frozenset()), self.plan_stop(ref, caller)
+        stopped, _ = containers.stop(self.intent, ref, containers.Ending())
+        start = self._engine.foresee(stopped, lambda intent: containers.start(intent, ref, host), host)
+        return Outcome((*end.operations, *start.operations), start.subject)
 
     def start(self, ref: str, caller: Caller, dry_run: bool = False, again: bool = False) -> Outcome:
         """Wire and start a container. The outcome has no subject when it runs already.
@@ -170,6 +167,12 @@ class Service(Networking):
             self._tell("container", "start", outcome.subject)
         return outcome
 
+    def bring_back(self, container_id: str, caller: Caller) -> None:
+        """Start a container once more for its policy, unless it was stopped, started or removed meanwhile."""
+        container = self.intent.containers.get(container_id)
+        if container is not None and not container.running and not container.halted:
+            self.start(container_id, caller, again=True)
+
     def signal(self, container: Container, number: int) -> None:
         """Send a signal to the first process. Whatever it brings about is told after it."""
         self.runtime.signal(container.id, number)
@@ -195,13 +198,19 @@ class Service(Networking):
             finished=state.finished or now(),
             oom_killed=state.oom,
         )
-        if self.container(container_id).auto_remove:
-            outcome = self._settle(lambda intent: _gone(intent, container_id, end), caller)
-        else:
-            outcome = self._settle(lambda intent: containers.stop(intent, container_id, end), caller)
-        container: Container = outcome.subject
+        edit = _gone if self.container(container_id).auto_remove else containers.stop
+        _, container = edit(self.intent, container_id, end)
+        whole = True
+        try:
+            self._settle(lambda intent: edit(intent, container_id, end), caller)
+        except NetkitError as err:
+            known = self.intent.containers.get(container_id)
+            if known is not None and known.running:
+                raise  # not even the intent could be saved
+            log.error("container %s has ended; a reconcile goes on with what it had: %s", container.name, err)
+            whole = False
         self._tell_end(container)
-        if container.auto_remove:
+        if container.auto_remove and whole:
             self._forgotten(container)
         return container
 
@@ -251,6 +260,7 @@ class Service(Networking):
             raise
         made = (op for op in outcome.operations if op.resource.kind == "process" and op.wanted is not None)
         self._resume_created(op.resource.name_of() for op in made)
+        self.runtime.sweep(self.intent.containers.keys())
         return outcome
 
     def mend(self, caller: Caller) -> Outcome:
@@ -318,8 +328,9 @@ class Service(Networking):
 
     def _tell_networks(self, action: str, container: Container) -> None:
         """A container that starts comes to its networks, and leaves them when it ends."""
-        for network_id in container.endpoints:
-            self._tell("network", action, self.intent.networks[network_id], container=container.id)
+        for network in (self.intent.networks.get(each) for each in container.endpoints):
+            if network is not None:  # it may have been removed, or lost
+                self._tell("network", action, network, container=container.id)
 
     def _forgotten(self, container: Container) -> None:
         """A container has left the intent: its folder goes, and whoever waits is told."""

@@ -38,7 +38,7 @@ def inspect(container: Container, intent: Intent, state: "State", state_dir: str
         "Created": container.created,
         "Path": words[0] if words else "",
         "Args": words[1:],
-        "State": run_state(container, state),
+        "State": run_state(state),
         "Image": container.image_id,
         "ResolvConfPath": f"{folder}/resolv.conf",
         "HostnamePath": f"{folder}/hostname",
@@ -74,7 +74,7 @@ def summary(container: Container, intent: Intent, state: "State", now: float) ->
         "Labels": dict(container.labels),
         "State": state.status,
         "Status": status(state, now),
-        "HostConfig": {"NetworkMode": network_mode(container, intent)},
+        "HostConfig": {"NetworkMode": network_mode(container)},
         "NetworkSettings": {"Networks": attached},
         "Mounts": [],
     }
@@ -93,7 +93,7 @@ def status(state: "State", now: float) -> str:
     return state.status.capitalize()
 
 
-def run_state(container: Container, state: "State") -> dict[str, Any]:
+def run_state(state: "State") -> dict[str, Any]:
     """The State of inspect."""
     running = state.status in {"running", "paused", "restarting"}
     return {
@@ -147,7 +147,7 @@ def host_config(container: Container, intent: Intent) -> dict[str, Any]:
         "LogConfig": {"Type": "json-file", "Config": {}},
         "Binds": None,
         **base,
-        "NetworkMode": network_mode(container, intent),
+        "NetworkMode": network_mode(container),
         "PortBindings": _bindings(container.publish, unsaid=""),
         "PublishAllPorts": container.publish_all,
         "RestartPolicy": restart,
@@ -168,7 +168,7 @@ def host_config(container: Container, intent: Intent) -> dict[str, Any]:
     }
 
 
-def network_mode(container: Container, intent: Intent) -> str:
+def network_mode(container: Container) -> str:
     """none, host, container:ID, or the network that the container was created on."""
     if container.mode:
         return container.mode

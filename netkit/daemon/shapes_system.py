@@ -25,7 +25,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     python: str
     runtime: str
-    started: str
+    time: str
     settings: Mapping[str, bool] = {}
 
 
@@ -106,7 +106,7 @@ def info(machine: Machine, host: Host, counts: Mapping[str, int], images: int) -
         "IPv4Forwarding": machine.settings.get("net.ipv4.ip_forward", False),
         "BridgeNfIptables": machine.settings.get("net.bridge.bridge-nf-call-iptables", False),
         "BridgeNfIp6tables": machine.settings.get("net.bridge.bridge-nf-call-ip6tables", False),
-        "SystemTime": machine.started,
+        "SystemTime": machine.time,
         "KernelVersion": machine.kernel,
         "OperatingSystem": machine.system,
         "Architecture": machine.machine,

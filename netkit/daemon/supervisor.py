@@ -46,6 +46,7 @@ class Supervisor:
         self._returning: set[str] = set()
         self._delays: dict[str, float] = {}
         self._began: dict[str, float] = {}
+        self._asked: dict[str, Caller] = {}  # by whom an end was asked for that has not come yet
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, container_id: str, again: bool = False) -> None:
@@ -73,16 +74,18 @@ class Supervisor:
     async def stop(self, ref: str, timeout_s: float | None, signal: str, caller: Caller) -> bool:
         """Ask a container to end, then make it. False where it does not run."""
         container = self._service.container(ref)
+        number = signal_number(signal or container.stop_signal or "SIGTERM")
         # One between two runs is told as well: its restart policy is not to bring it back.
         if container.running or container.restart.policy != "no":
-            await self._service.call(self._service.halt, container.id)
+            container = await self._service.call(self._service.halt, container.id)
         if not container.running:
             return False
         grace = container.stop_timeout_s if timeout_s is None else timeout_s
         exited = self._expect_exit(container.id)
-        await self._signal(container, signal or container.stop_signal or "SIGTERM")
+        self._asked[container.id] = caller
+        await self._signal(container, number)
         if not await _within(exited, None if grace < 0 else grace):
-            await self._signal(container, "SIGKILL")
+            await self._signal(container, signals.SIGKILL)
             if not await _within(exited, _KILL_GRACE_S):
                 raise Conflict(f"container {container.name} does not end", hint="see the daemon's log")
         self._service.tell(container, "stop")
@@ -100,11 +103,14 @@ class Supervisor:
         container = self._service.container(ref)
         if not container.running:
             raise Conflict(f"container {container.name} is not running", hint="start it first")
-        if signal_number(signal or "SIGKILL") in {signals.SIGKILL, signals.SIGTERM}:
-            await self._service.call(self._service.halt, container.id)
+        number = signal_number(signal or "SIGKILL")
+        if number in {signals.SIGKILL, signals.SIGTERM}:
+            container = await self._service.call(self._service.halt, container.id)
         exited = self._expect_exit(container.id)
-        await self._signal(container, signal or "SIGKILL")
-        if signal_number(signal or "SIGKILL") == signals.SIGKILL:
+        if number == signals.SIGKILL:
+            self._asked[container.id] = caller
+        await self._signal(container, number)
+        if number == signals.SIGKILL:
             await _within(exited, _KILL_GRACE_S)
 
     def wait(self, ref: str, condition: str) -> Awaitable[int]:
@@ -126,7 +132,7 @@ class Supervisor:
             for future in waiting.pop(container.id, ()):
                 if not future.done():
                     future.set_result(container.exit_code)
-        for known in (self._delays, self._began):
+        for known in (self._delays, self._began, self._asked):
             known.pop(container.id, None)
 
     def _expect_exit(self, container_id: str) -> asyncio.Future[int]:
@@ -137,8 +143,8 @@ class Supervisor:
         futures.append(future)
         return future
 
-    async def _signal(self, container: Container, signal: str) -> None:
-        await self._service.call(self._service.signal, container, signal_number(signal))
+    async def _signal(self, container: Container, number: int) -> None:
+        await self._service.call(self._service.signal, container, number)
 
     def _readable(self, container_id: str, descriptor: int) -> None:
         self._loop.remove_reader(descriptor)
@@ -151,18 +157,16 @@ class Supervisor:
         """A process has ended: settle it, again and again while not even that can be saved (a full disk)."""
         delay = _FIRST_DELAY_S
         while (known := self._service.intent.containers.get(container_id)) and known.running:
+            by = self._asked.get(container_id, SELF)
             try:
-                settled = await self._service.call(self._service.ended, container_id, SELF)
+                settled = await self._service.call(self._service.ended, container_id, by)
             except NotFound:
                 return  # removed by force, which ended it and settled it in one
             except NetkitError as err:
                 log.error("container %s ended and could not be settled: %s", known.name, err)
-                settled = self._service.intent.containers.get(container_id)
-                if settled is not None and settled.running:
-                    await asyncio.sleep(delay)
-                    delay = min(2 * delay, _LONGEST_DELAY_S)
-                    continue
-                settled = settled or known  # a reconcile goes on with what it had
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LONGEST_DELAY_S)
+                continue
             if settled is not None:
                 self.settled(settled)
             return
@@ -172,6 +176,7 @@ class Supervisor:
         if container.id not in self._service.intent.containers:
             self.removed(container)
             return
+        self._asked.pop(container.id, None)
         for future in self._exits.pop(container.id, ()):
             if not future.done():
                 future.set_result(container.exit_code)
@@ -196,12 +201,9 @@ class Supervisor:
             self._returning.discard(container.id)
 
     async def _start_again(self, container: Container) -> None:
-        now = self._service.intent.containers.get(container.id)
-        if now is None or now.running or now.halted:
-            return
         by = Caller(user="netkit", verb=f"restart policy {container.restart.policy}")
         try:
-            await self._service.call(self._service.start, container.id, by, False, True)
+            await self._service.call(self._service.bring_back, container.id, by)
         except NetkitError as err:
             log.error("container %s could not be started again: %s", container.name, err)
 

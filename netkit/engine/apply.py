@@ -93,6 +93,12 @@ class Engine:
         scope += [each for key, each in relied.items() if key not in standing]
         return _Change(operations, {k: each for k, each in wanted.items() if k not in standing}, scope, found)
 
+    def foresee(self, old: Intent, edit: Edit, host: Host) -> Outcome:
+        """What an edit of an intent would do that is still to come, once the kernel is as that asks for."""
+        new, subject = edit(old)
+        units = affected(old, new)
+        return Outcome(plan.diff(render(old, host, units), render(new, host, units)), subject)
+
     def adjust(self, edit: Edit) -> Any:
         """Edit the intent where the kernel has already changed by itself (a process has ended).
 

@@ -19,9 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 MS_RDONLY = 0x1
-MS_REMOUNT = 0x20
 MS_BIND = 0x1000
-MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # one number on all machines

@@ -25,7 +25,6 @@ PUBLISH = CHAIN_PREFIX + "PUBLISH"
 MASQ = CHAIN_PREFIX + "MASQ"
 CHAINS = frozenset({USER_CHAIN, FORWARD, ISOLATE, PUBLISH, MASQ})
 INTERFACE_MAX = 15  # IFNAMSIZ - 1
-CHAIN_MAX = 28  # XT_EXTENSION_MAXNAMELEN - 1
 COMMENT_MAX = 255  # both xt_comment and ipset, less the closing NUL
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")

@@ -62,7 +62,7 @@ class EndpointRequest(Spec, frozen=True):
 class ContainerRequest(Spec, frozen=True):
     """`create` and `run`: a container as asked for, its image already resolved.
 
-    `image_env`, `image_command`, `image_entrypoint` and the like are the image's defaults;
+    What it does not say itself (variables, command, entry point and the like) has the image's defaults;
     `mode` is "default", "none", "host", "container:REF" or a network's ref, as Docker's NetworkMode.
     """
 

@@ -25,6 +25,7 @@ ENDED = ("exit", "oom", "started")
 WANTED = "wanted.json"
 LOG = "ctr.log"
 _EXEC_FIFO = "exec.fifo"
+_WRITES_S = 5.0  # within which a monitor writes how its container ended
 _CGROUP = re.compile(r'"cgroupsPath": ?"([^"]*)"')
 
 
@@ -77,7 +78,12 @@ class Folder:
     def whole(self) -> bool:
         """Whether the container can be relied on: it is watched, or it has ended and said how."""
         known = (self.path / WANTED).exists() and self.runtime_state.exists()
-        return known and (self.ended() or self.process() > 0)
+        return known and (self.ended() or self.process() > 0 or self._about_to_end())
+
+    def _about_to_end(self) -> bool:
+        """Whether its process has just ended, and its monitor wrote down how while we waited for that."""
+        watcher = self.monitor() if self.read("pidfile") else 0
+        return bool(watcher) and await_end(watcher, _WRITES_S) and self.ended()
 
     def cgroup(self) -> str:
         """The path of its cgroup, "" where it was never configured."""

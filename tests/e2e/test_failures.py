@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_a_settlement_that_fails_is_gone_on_with(lab):
     """A process that has ended is not brought back to life because a rule could not be removed."""
     serve(lab, "site", "--network", "n7", "-p", "8080:80")
     lab.stop()
-    start(lab, "fail:3@a process has ended")
+    start(lab, "fail:3@stop")
     lab.netkit("stop", "-t", "0", "site", check=False)
     assert eventually(lambda: lab.inspect("site")["State"]["Status"] == "exited")
     assert lab.plan() != "nothing to change"
@@ -220,6 +221,24 @@ def test_a_damaged_state_file_is_kept_aside_and_rebuilt(lab):
     assert difference(lab, before) == ""
     assert lab.inspect("site")["State"]["Pid"] == pid
     assert ask_from(lab.outside, UPLINK, 8080) == "site"
+
+
+def test_containers_of_a_network_that_is_lost_end_as_any_other(lab):
+    lab.netkit("network", "create", "lost")
+    for name, more in (("stays", ()), ("goes", ("--rm",))):
+        lab.netkit("run", "-d", "--name", name, "--network", "lost", *more, "box", "sleep", "1000")
+    network = lab.json("network", "inspect", "lost")[0]["Id"]
+    lab.kill()
+    with contextlib.closing(sqlite3.connect(lab.state / "netkit.db")) as db, db:
+        db.execute("DELETE FROM networks WHERE id = ?", (network,))
+    (lab.state / "specs" / f"networks-{network}.json").unlink()
+    lab.restart()
+    assert "a network of container stays is lost" in lab.log()
+    assert lab.plan() == "nothing to change"
+    lab.netkit("stop", "-t", "0", "stays")
+    assert lab.out("wait", "stays") == "137"
+    lab.netkit("rm", "-f", "stays", "goes")
+    assert lab.out("ps", "-aq", "--filter", "name=stays") == ""
 
 
 def test_damage_in_the_middle_of_the_state_file_is_noticed(lab):

@@ -208,6 +208,61 @@ def test_on_failure_leaves_a_success_alone(lab):
     assert lab.inspect("good")["RestartCount"] == 0
 
 
+def test_stop_and_restart_are_heeded_at_whatever_moment(lab):
+    """Also at the moment at which the policy brings the container back."""
+    once = "if [ -e /x ]; then sleep 1000; fi; touch /x; sleep 0.1; exit 1"
+    for number in range(8):
+        name = f"flap{number}"
+        lab.netkit("run", "-d", "--name", name, "--restart", "always", "box", "sh", "-c", once)
+        time.sleep(0.02 * number)
+        lab.netkit("stop", "-t", "0", name)
+        assert lab.inspect(name)["State"]["Status"] == "exited"
+    time.sleep(0.3)
+    assert [lab.inspect(f"flap{number}")["State"]["Status"] for number in range(8)] == ["exited"] * 8
+    for number in range(8):
+        lab.netkit("restart", "-t", "0", f"flap{number}")
+        assert lab.inspect(f"flap{number}")["State"]["Status"] == "running"
+    lab.netkit("rm", "-f", *(f"flap{number}" for number in range(8)))
+
+
+def test_a_stop_that_is_refused_changes_nothing(lab):
+    lab.netkit("run", "-d", "--name", "kept", "--restart", "always", "box", "sleep", "1000")
+    assert lab.netkit("stop", "-s", "NOSIG", "kept", check=False).returncode == 2
+    assert lab.netkit("kill", "-s", "HUP", "--dry-run", "kept", check=False).returncode == 9
+    before = lab.inspect("kept")["State"]["Pid"]
+    os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: lab.inspect("kept")["State"]["Pid"] not in {0, before})
+    lab.netkit("rm", "-f", "kept")
+
+
+def test_the_plan_of_a_restart_is_what_a_restart_does(lab):
+    lab.netkit("run", "-d", "--name", "twice", "-p", "8090:80", "box", "sleep", "1000")
+    words = lab.out("restart", "--dry-run", "twice").splitlines()
+    assert [line.split()[1] for line in words if line.split()[2] == "process"] == ["delete", "create"]
+    assert sum(" rule nat NETKIT-PUBLISH " in line for line in words) == 2
+    lab.netkit("stop", "-t", "0", "twice")
+    assert lab.json("journal", "-n", "1", "--json")[0]["Verb"] == "stop -t 0 twice"
+    lab.netkit("rm", "twice")
+
+
+def test_who_runs_once_runs_once_beside_reconciles(lab):
+    """A process that ends while a reconcile looks is not taken for a wreck and made anew."""
+    loop = f"while :; do {NETKIT} reconcile; done"
+    mending = subprocess.Popen(lab.host.argv("sh", "-c", loop), env=lab.environment(), stdout=subprocess.DEVNULL,
+                               start_new_session=True)  # fmt: skip
+    try:
+        for number in range(12):
+            once = "echo x >>/runs; wc -l </runs; exit 5"
+            done = lab.netkit("run", "--name", f"once{number}", "box", "sh", "-c", once, check=False)
+            assert (done.returncode, done.stdout.strip()) == (5, "1")
+    finally:
+        os.killpg(mending.pid, signal.SIGKILL)
+        mending.wait()
+    logs = [lab.out("logs", f"once{number}") for number in range(12)]
+    assert logs == ["1"] * 12
+    lab.netkit("rm", *(f"once{number}" for number in range(12)))
+
+
 def test_always_comes_back_and_stop_is_heeded(lab):
     lab.netkit(
         "run", "-d", "--name", "steady", "--restart", "always", "box", "sh", "-c", "echo up; sleep 0.2"

@@ -247,7 +247,7 @@ def test_start_stop_and_end(lab):
     for words in (start_it, stop):
         lab.netkit(*words)
     assert die_at_each_operation(lab, start_it, back=[stop]) >= 9
-    assert die_at_each_operation(lab, stop, caller="a process has ended", back=[start_it], done=True) >= 9
+    assert die_at_each_operation(lab, stop, caller="stop", back=[start_it], done=True) >= 9
 
 
 def test_what_is_saved_is_gone_on_with(lab):

@@ -83,17 +83,25 @@ def connect(
     return intent, container
 
 
-def disconnect(intent: Intent, network_ref: str, container_ref: str) -> tuple[Intent, Container]:
-    """Detach a container. Raises NotFound where it is not attached."""
+def disconnect(
+    intent: Intent, network_ref: str, container_ref: str, force: bool = False
+) -> tuple[Intent, Container]:
+    """Detach a container. Raises NotFound where it is not attached.
+
+    Raises Conflict where its published ports would lead nowhere; with `force` they are closed until
+    it is started again.
+    """
     container = find.container(intent, container_ref)
     network_id = _network_id(intent, container, network_ref)
     ends = {key: end for key, end in container.endpoints.items() if key != network_id}
     container = msgspec.structs.replace(container, endpoints=ends)
     if container.running and container.published and not _reachable(intent, container):
-        raise Conflict(
-            f"container {container.name} publishes ports through this network",
-            hint="unpublish them first, or connect it to another network",
-        )
+        if not force:
+            raise Conflict(
+                f"container {container.name} publishes ports through this network",
+                hint="unpublish them first, or connect it to another network, or use -f",
+            )
+        container = msgspec.structs.replace(container, published=())
     return intent.with_container(container), container
 
 

@@ -24,9 +24,12 @@ def network(intent: Intent, ref: str) -> Network:
         return _find(intent.networks, _ALIASES.get(ref, ref), "network")
     except NotFound:
         found = next((net for net in intent.networks.values() if net.bridge == ref), None)
-        if found is None:
-            raise
-        return found
+        if found is not None:
+            return found
+        if ref in {DEFAULT_NETWORK, *_ALIASES}:
+            hint = "it comes with the daemon's start, unless that is told -b none: start it again"
+            raise NotFound("there is no default network", hint=hint) from None
+        raise
 
 
 def container(intent: Intent, ref: str) -> Container:
