@@ -64,7 +64,7 @@ class Networking(Verbs):
         caller: Caller,
         dry_run: bool = False,
     ) -> Outcome:
-        host = self.host()
+        host = self.host(leasing=(self.network(network_ref).id,))
         outcome = self._change(
             lambda intent: endpoint.connect(intent, network_ref, container_ref, wish, host),
             caller,

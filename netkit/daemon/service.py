@@ -104,7 +104,12 @@ class Service(Networking):
     # containers
 
     def create_container(self, request: ContainerRequest, caller: Caller, dry_run: bool = False) -> Outcome:
-        new_id, time, host = secrets.token_hex(32), now(), self.host()
+        chosen = any(wish.ip is not None for wish in request.endpoints)
+        new_id, time, host = (
+            secrets.token_hex(32),
+            now(),
+            self.host(leasing=self.intent.networks if chosen else ()),
+        )
         name = naming.choose({container.name for container in self.intent.containers.values()})
         return self._change(
             lambda intent: containers.create(
@@ -119,7 +124,7 @@ class Service(Networking):
     def plan_run(self, request: ContainerRequest, caller: Caller) -> Outcome:
         """What creating and starting a container would do."""
         new_id, time = secrets.token_hex(32), now()
-        host = self.host(wanted=ports.needs(request.publish))
+        host = self.host(wanted=ports.needs(request.publish), leasing=self.intent.networks)
 
         def edit(intent: Intent) -> tuple[Intent, Container]:
             intent, made = containers.create(
@@ -150,7 +155,8 @@ class Service(Networking):
             return Outcome(())
         # Who listens is asked only where a port is wanted: it takes some 10 ms.
         asks = container.publish or container.publish_all
-        host = self.host(wanted=ports.needs(container.publish) if asks else None)
+        needed = ports.needs(container.publish) if asks else None
+        host = self.host(wanted=needed, leasing=container.endpoints)
         host = msgspec.structs.replace(host, own=(ANYWHERE,)) if again else host
         try:
             outcome = self._change(

@@ -4,7 +4,7 @@ Each verb is an admission, one change by the engine, and an event. All of it run
 one thread; the intent is immutable and may be read from any.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from netkit.core.admit import find
 from netkit.daemon.events import Events
@@ -26,9 +26,17 @@ class Verbs:
     def intent(self) -> Intent:
         return self._engine.intent
 
-    def host(self, *, links: bool = False, wanted: Collection[tuple[str, int]] | None = None) -> Host:
-        """The facts a decision needs; see `engine.facts`."""
-        return self._facts.read(self.intent, links=links, ports=wanted)
+    def host(
+        self,
+        *,
+        links: bool = False,
+        wanted: Collection[tuple[str, int]] | None = None,
+        leasing: Iterable[str] = (),
+    ) -> Host:
+        """The facts a decision needs; see `engine.facts`. `leasing`: ids of networks that give an address."""
+        nets = (self.intent.networks.get(network_id) for network_id in leasing)
+        bridges = [network.bridge for network in nets if network is not None]
+        return self._facts.read(self.intent, links=links, ports=wanted, leasing=bridges)
 
     def network(self, ref: str) -> Network:
         return find.network(self.intent, ref)

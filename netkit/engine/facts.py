@@ -33,21 +33,23 @@ class Facts:
         *,
         links: bool = False,
         ports: Collection[tuple[str, int]] | None = None,
+        leasing: Collection[str] = (),
     ) -> Host:
         """The host as it is. `links`: routes, interfaces and addresses; `ports`: who listens on these, and
-        what addresses there are to listen on.
+        what addresses there are to listen on; `leasing`: the host's addresses on these bridges, which are
+        then not given to containers. Those on bridges that others made are always told.
         """
         facts: dict[str, object] = {"resolv_conf": _resolv_conf()}
         if links:
-            bridges = {network.bridge for network in intent.networks.values()}
+            own = {network.bridge for network in intent.networks.values()}
             facts |= {
-                "routes": tuple(IPNetwork(dst) for dst, out in self._network.routes() if out not in bridges),
+                "routes": tuple(IPNetwork(dst) for dst, out in self._network.routes() if out not in own),
                 "interfaces": self._network.kinds(),
                 "uplink_mtu": self._network.uplink_mtu(),
             }
-        adopted = [network.bridge for network in intent.networks.values() if network.adopted]
-        if links or adopted:
-            facts["addresses"] = self._addresses(None if links else adopted)
+        bridges = {network.bridge for network in intent.networks.values() if network.adopted}
+        if links or bridges or leasing:
+            facts["addresses"] = self._addresses(None if links else bridges.union(leasing))
         if ports is not None:
             facts |= {
                 "listeners": _listeners(ports),

@@ -66,9 +66,17 @@ class HostNetwork:
 
     def foreign_addresses(self, names: Collection[str] | None) -> dict[str, list[str]]:
         """Addresses in CIDR form that are not ours, by link; of all links, or of those named."""
+        if names is not None:
+            return {name: self._foreign_on(name) for name in names}
         links = {link.index: link.name for link in linkinfo.links(self._rtnl)}
         found: dict[str, list[str]] = {name: [] for name in links.values()}
         for address in linkinfo.addresses(self._rtnl):
             if address.protocol != PROTOCOL and address.index in links:
                 found[links[address.index]].append(address.cidr)
-        return {name: found.get(name, []) for name in names} if names is not None else found
+        return found
+
+    def _foreign_on(self, name: str) -> list[str]:
+        """The same of one link: there may be a thousand others, which need not be looked at."""
+        link = linkinfo.find(self._rtnl, name)
+        here = linkinfo.addresses(self._rtnl, link.index) if link else []
+        return [address.cidr for address in here if address.protocol != PROTOCOL]

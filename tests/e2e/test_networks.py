@@ -261,6 +261,22 @@ def test_the_default_bridge_may_be_one_that_netkit_made_or_none(fresh_lab):
     assert lab.plan() == "nothing to change"
 
 
+def test_an_address_that_the_host_has_on_a_bridge_is_not_leased(lab):
+    lab.netkit(
+        "network", "create", "--subnet", "10.61.0.0/29", "-o", "com.docker.network.bridge.name=br61", "n61"
+    )
+    lab.host.sh("ip address add 10.61.0.2/29 dev br61")
+    idle(lab, "next", "--network", "n61")
+    assert lab.address("next", "n61") == "10.61.0.3"
+    for words in (("run", "--rm", "--network", "n61", "--ip", "10.61.0.2", "box", "true"),
+                  ("create", "--network", "n61", "--ip", "10.61.0.2", "box", "true")):  # fmt: skip
+        assert "10.61.0.2 is in use" in lab.netkit(*words, check=False).stderr
+    idle(lab, "other")
+    assert lab.netkit("network", "connect", "--ip", "10.61.0.2", "n61", "other", check=False).returncode == 5
+    lab.netkit("rm", "-f", "next", "other")
+    lab.netkit("network", "rm", "n61")
+
+
 def test_icc_that_is_switched_off_ends_what_passes(fresh_lab):
     """The daemon comes back with --icc=false: what its containers have been saying to each other ends as well."""
     fresh_lab.start()
