@@ -83,13 +83,13 @@ class Supervisor:
         grace = container.stop_timeout_s if timeout_s is None else timeout_s
         exited = self._expect_exit(container.id)
         self._asked[container.id] = caller
-        await self._signal(container, number)
-        if not await _within(exited, None if grace < 0 else grace):
-            await self._signal(container, signals.SIGKILL)
-            if not await _within(exited, _KILL_GRACE_S):
-                raise Conflict(f"container {container.name} does not end", hint="see the daemon's log")
-        self._service.tell(container, "stop")
-        return True
+        for asked, grace_s in ((number, None if grace < 0 else grace), (signals.SIGKILL, _KILL_GRACE_S)):
+            reached = await self._reaches(container, asked)
+            # One that has just ended by itself is about to be settled.
+            if await _within(exited, grace_s if reached else _KILL_GRACE_S):
+                self._service.tell(container, "stop")
+                return True
+        raise Conflict(f"container {container.name} does not end", hint="see the daemon's log")
 
     async def restart(self, ref: str, timeout_s: float | None, signal: str, caller: Caller) -> None:
         """Stop a container, if it runs, and start it."""
@@ -142,6 +142,14 @@ class Supervisor:
         future: asyncio.Future[int] = self._loop.create_future()
         futures.append(future)
         return future
+
+    async def _reaches(self, container: Container, number: int) -> bool:
+        """Whether there is still a process to send a signal to."""
+        try:
+            await self._signal(container, number)
+        except Conflict:
+            return False
+        return True
 
     async def _signal(self, container: Container, number: int) -> None:
         await self._service.call(self._service.signal, container, number)
