@@ -78,12 +78,13 @@ class Folder:
     def whole(self) -> bool:
         """Whether the container can be relied on: it is watched, or it has ended and said how."""
         known = (self.path / WANTED).exists() and self.runtime_state.exists()
-        return known and (self.ended() or self.process() > 0 or self._about_to_end())
+        return known and (self.ended() or self.process() > 0 or self._has_just_ended())
 
-    def _about_to_end(self) -> bool:
-        """Whether its process has just ended, and its monitor wrote down how while we waited for that."""
-        watcher = self.monitor() if self.read("pidfile") else 0
-        return bool(watcher) and await_end(watcher, _WRITES_S) and self.ended()
+    def _has_just_ended(self) -> bool:
+        """Whether its monitor has written down how it ended since we looked, or does so while we wait."""
+        if self.read("pidfile") and (watcher := self.monitor()):
+            await_end(watcher, _WRITES_S)
+        return self.ended()
 
     def cgroup(self) -> str:
         """The path of its cgroup, "" where it was never configured."""
