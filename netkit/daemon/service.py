@@ -104,12 +104,10 @@ class Service(Networking):
     # containers
 
     def create_container(self, request: ContainerRequest, caller: Caller, dry_run: bool = False) -> Outcome:
+        new_id, time = secrets.token_hex(32), now()
+        # A chosen address is held against the host's; any other is given when the container starts.
         chosen = any(wish.ip is not None for wish in request.endpoints)
-        new_id, time, host = (
-            secrets.token_hex(32),
-            now(),
-            self.host(leasing=self.intent.networks if chosen else ()),
-        )
+        host = self.host(leasing=self.intent.networks if chosen else ())
         name = naming.choose({container.name for container in self.intent.containers.values()})
         return self._change(
             lambda intent: containers.create(

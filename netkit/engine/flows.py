@@ -29,17 +29,17 @@ class FlowsFollow:
         return self._inside.observe(scope)
 
     def execute(self, operations: Sequence[Operation]) -> Iterator[Operation]:
-        stale: list[Flow] = []
+        gone: list[Flow] = []
         try:
             for operation in self._inside.execute(operations):
-                stale += _stale(operation)
+                gone += stale(operation)
                 yield operation
         finally:
-            if stale:
-                forget(stale)
+            if gone:
+                forget(gone)
 
 
-def _stale(operation: Operation) -> list[Flow]:
+def stale(operation: Operation) -> list[Flow]:
     """The connections that an operation makes stale; those that still fit stay."""
     match operation.observed, operation.wanted:
         case Entry(rule=was), None if was.target == "DNAT":
@@ -50,8 +50,9 @@ def _stale(operation: Operation) -> list[Flow]:
         case Entry(rule=was), Entry(rule=now) if was.to != now.to and was.protocol == "udp":
             return [_redirected(was)]
         case Entry(rule=was), Entry(rule=now, chain=chain, subnet=subnet) if chain == ISOLATE:
-            closed = was.target != now.target == "DROP"
-            return [Flow(within=subnet)] if closed else []
+            closed = was.target != now.target and now.target == "DROP"
+            # As the kernel shows it, an entry does not say whose traffic it decides: never everybody's.
+            return [Flow(within=subnet)] if closed and subnet else []
         case Member(set=name, entry=entry), None if name == LINKS:
             source, service, target = entry.split(",")
             protocol, _, port = service.partition(":")
